@@ -1,0 +1,138 @@
+//! Freshet's outside world: one folder a system, and the formats. The only I/O, and no logic.
+//!
+//! A job names its sources and sinks by URL; [`open_source`], [`open_table_sink`] and [`open_batch_sink`] are the only places that
+//! look at the scheme. Everything behind them is reached through four small traits:
+//!
+//! | trait | for | implemented by |
+//! |---|---|---|
+//! | [`Source`], [`Reader`] | partitioned input, read in batches | kafka, file, generator |
+//! | [`TableSink`] | views: upserts and deletes, one transaction a commit | postgres, sqlite, kafka, file, console |
+//! | [`BatchSink`] | append-only rows, without an aggregate before them | parquet, kafka, file, console |
+//!
+//! What is absent: timely, SQL, and any decision about epochs. Each object belongs to one thread, which it may block.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use freshet_model::{Batch, Column, Commit, DeadLetter, Epoch, PartitionId, TableSchema};
+
+pub mod console;
+mod error;
+pub mod file;
+pub mod format;
+pub mod generator;
+pub mod kafka;
+mod open;
+pub mod parquet;
+pub mod postgres;
+pub mod sqlite;
+
+pub use error::Error;
+pub use open::{open_batch_sink, open_source, open_table_sink};
+
+/// What a job file says of a source, beside its URL.
+#[derive(Debug, Clone)]
+pub struct SourceOptions {
+    /// The source's name in the job.
+    pub name: String,
+    /// The declared columns, in order; a field that is not declared is skipped.
+    pub columns: Vec<Column>,
+    /// Index of the event-time column, which no record may lack.
+    pub time_column: Option<usize>,
+    /// An event time later than the clock plus this is refused.
+    pub max_future_skew: Duration,
+    /// A larger payload is refused.
+    pub max_record_bytes: usize,
+    /// Read to the end as it is now, report [`Progress::Finished`](freshet_model::Progress::Finished), and stop.
+    pub bounded: bool,
+    /// Begin at the end instead of the beginning.
+    pub from_latest: bool,
+    /// The client library's settings, verbatim.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// What a job file says of a sink, beside its URL.
+#[derive(Debug, Clone)]
+pub struct SinkOptions {
+    /// The job's name.
+    pub job: String,
+    /// The sink's name in the job.
+    pub name: String,
+    /// Number of this incarnation of the job; larger for each later one.
+    pub generation: u64,
+    /// A file is closed when it has this size (lake).
+    pub roll_bytes: u64,
+    /// A file is closed when it has been open for so long (lake).
+    pub roll_interval: Duration,
+    /// The client library's settings, verbatim.
+    pub settings: BTreeMap<String, String>,
+}
+
+/// A stream of records in partitions.
+pub trait Source: Send {
+    /// Lists the partitions, ascending.
+    fn partitions(&self) -> &[PartitionId];
+
+    /// Opens a reader of some of the partitions, from where the options say.
+    ///
+    /// # Errors
+    /// The system cannot be reached or refuses.
+    fn reader(&self, partitions: &[PartitionId]) -> Result<Box<dyn Reader>, Error>;
+}
+
+/// A cursor over some partitions of a source; owned and blocked by one thread.
+pub trait Reader: Send {
+    /// Waits until records arrive or `wait` has passed, then appends what is there: at most `max_records` in all, one or more batches
+    /// for each partition that brought something or whose progress changed, in offset order within a partition.
+    ///
+    /// Returns without waiting further as soon as something is there: freshness depends on it.
+    ///
+    /// # Errors
+    /// Data are lost or the system refuses for good. A broker that is merely away is waited for.
+    fn read(&mut self, max_records: usize, wait: Duration, out: &mut Vec<Batch>) -> Result<(), Error>;
+}
+
+/// A place that holds views as keyed tables.
+pub trait TableSink: Send {
+    /// Creates the tables that are missing, checks those that exist; the order of `views` gives [`ViewChanges::view`](freshet_model::ViewChanges::view).
+    ///
+    /// # Errors
+    /// A table that does not fit its view, with the difference; nothing is half-created.
+    fn prepare(&mut self, views: &[TableSchema]) -> Result<(), Error>;
+
+    /// Applies a commit as a whole. A row that the table cannot hold (too long, a NUL) is left out, and returned as a dead
+    /// letter after it has been stored with the others.
+    ///
+    /// # Errors
+    /// Nothing of the commit has been applied.
+    fn commit(&mut self, commit: &Commit) -> Result<Vec<DeadLetter>, Error>;
+}
+
+/// A place that holds append-only rows.
+pub trait BatchSink: Send {
+    /// Fixes the schema of the rows (`key` is empty) and checks that the place can be written.
+    ///
+    /// # Errors
+    /// The place cannot be written.
+    fn prepare(&mut self, rows: &TableSchema) -> Result<(), Error>;
+
+    /// Takes rows of one partition in one epoch. Epochs never decrease.
+    ///
+    /// # Errors
+    /// The rows may or may not be in the sink.
+    fn write(&mut self, epoch: Epoch, partition: PartitionId, rows: &RecordBatch) -> Result<(), Error>;
+
+    /// Says that all rows up to `epoch` have been written; blocks while the sink holds more than its bounds.
+    /// Called at least once a second even if nothing was written, so that files can be rolled by time.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write).
+    fn seal(&mut self, epoch: Epoch) -> Result<(), Error>;
+
+    /// Makes everything written durable and visible.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write).
+    fn close(&mut self) -> Result<(), Error>;
+}

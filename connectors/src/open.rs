@@ -1,0 +1,71 @@
+//! From a URL to a connector: the only place that looks at the scheme.
+
+use url::Url;
+
+use crate::{BatchSink, Error, SinkOptions, Source, SourceOptions, TableSink};
+use crate::{console, file, generator, kafka, parquet, postgres, sqlite};
+
+/// Opens a source: `kafka://host:port,host:port/topic`, `file:///path.ndjson`, `stdin://`, `generator://local/profile?…`.
+///
+/// # Errors
+/// The scheme is unknown, or the system cannot be reached.
+pub fn open_source(url: &str, options: SourceOptions) -> Result<Box<dyn Source>, Error> {
+    match scheme(url) {
+        "kafka" => Ok(Box::new(kafka::KafkaSource::open(url, options)?)),
+        "file" | "stdin" => Ok(Box::new(file::FileSource::open(url, options)?)),
+        "generator" => Ok(Box::new(generator::GeneratorSource::open(url, options)?)),
+        _ => Err(unknown("source", &options.name, url, "kafka://, file://, stdin:// or generator://")),
+    }
+}
+
+/// Opens a sink for views: `postgres://`, `sqlite://path`, `kafka://hosts/topic`, `file://path.ndjson`, `console://`.
+///
+/// # Errors
+/// The scheme is unknown, or the system cannot be reached.
+pub fn open_table_sink(url: &str, options: SinkOptions) -> Result<Box<dyn TableSink>, Error> {
+    match scheme(url) {
+        "postgres" | "postgresql" => Ok(Box::new(postgres::PostgresSink::open(url, options)?)),
+        "sqlite" => Ok(Box::new(sqlite::SqliteSink::open(url, options)?)),
+        "kafka" => Ok(Box::new(kafka::KafkaTableSink::open(url, options)?)),
+        "file" => Ok(Box::new(file::NdjsonTableSink::open(url, options)?)),
+        "console" => Ok(Box::new(console::ConsoleSink::open(options))),
+        _ => Err(unknown("sink", &options.name, url, "postgres://, sqlite://, kafka://, file:// or console://")),
+    }
+}
+
+/// Opens a sink for append-only rows: `parquet://folder`, `kafka://hosts/topic`, `file://path.ndjson`, `console://`.
+///
+/// # Errors
+/// The scheme is unknown, or the system cannot be reached.
+pub fn open_batch_sink(url: &str, options: SinkOptions) -> Result<Box<dyn BatchSink>, Error> {
+    match scheme(url) {
+        "parquet" => Ok(Box::new(parquet::ParquetSink::open(url, options)?)),
+        "kafka" => Ok(Box::new(kafka::KafkaBatchSink::open(url, options)?)),
+        "file" => Ok(Box::new(file::NdjsonBatchSink::open(url, options)?)),
+        "console" => Ok(Box::new(console::ConsoleSink::open(options))),
+        _ => Err(unknown("sink", &options.name, url, "parquet://, kafka://, file:// or console://")),
+    }
+}
+
+fn scheme(url: &str) -> &str {
+    url.split_once("://").map_or("", |(scheme, _)| scheme)
+}
+
+fn unknown(kind: &str, name: &str, url: &str, known: &str) -> Error {
+    let scheme = scheme(url);
+    Error::setup(format!("{kind} '{name}'"), format!("no connector for the scheme '{scheme}' of its url"), format!("use {known}"))
+}
+
+/// Returns the path behind `scheme://`, relative (`parquet://data/lake`) or absolute (`parquet:///var/lake`), without its query.
+pub(crate) fn path_of(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split_once('?').map_or(rest, |(path, _)| path)
+}
+
+/// Returns the parameters behind the `?` of a URL.
+pub(crate) fn query_of(url: &str) -> Vec<(String, String)> {
+    let query = url.split_once('?').map_or("", |(_, query)| query);
+    Url::parse(&format!("freshet:?{query}"))
+        .map(|url| url.query_pairs().map(|(k, v)| (k.into_owned(), v.into_owned())).collect())
+        .unwrap_or_default()
+}

@@ -1,0 +1,182 @@
+//! What a job computes, after SQL and before timely: each view as filters, expressions and at most one aggregation.
+//!
+//! The planner (`sql`) writes it, the lowering (`build`) and `explain` read it. Expressions are compiled DataFusion
+//! expressions over the columns of the view's input; where one of them needs `processing_time()`, it reads a further column, the
+//! last of the input, that holds it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion_physical_expr::PhysicalExpr;
+use freshet_model::{Column, TableSchema};
+
+/// A compiled expression, and how it was written.
+#[derive(Clone)]
+pub struct Expression {
+    /// The expression, over the columns of the input.
+    pub compiled: Arc<dyn PhysicalExpr>,
+    /// Its canonical text: equal texts over one input are equal expressions.
+    pub text: String,
+    /// The type of its values.
+    pub data_type: DataType,
+}
+
+impl fmt::Debug for Expression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// All that a job computes.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The sources, as declared.
+    pub sources: Vec<SourcePlan>,
+    /// The views in an order in which each reads only sources and views before it.
+    pub views: Vec<View>,
+}
+
+/// A source as the planner sees it.
+#[derive(Debug, Clone)]
+pub struct SourcePlan {
+    /// The source's name.
+    pub name: String,
+    /// Its columns.
+    pub columns: Vec<Column>,
+    /// Index of the event-time column.
+    pub time_column: Option<usize>,
+}
+
+/// Where a view's rows come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Input {
+    /// Append-only batches of the source with this index.
+    Source(usize),
+    /// Changes of the view with this index.
+    View(usize),
+}
+
+/// When a view's rows reach its sinks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Emit {
+    /// After each epoch, open windows included.
+    Changes,
+    /// Once, when the watermark has closed the row's window.
+    Final,
+}
+
+/// One view.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// Name, columns and key, as sinks see them.
+    pub table: TableSchema,
+    /// When rows reach the sinks.
+    pub emit: Emit,
+    /// The query, as written.
+    pub sql: String,
+    /// What it reads.
+    pub input: Input,
+    /// What it does with it.
+    pub body: Body,
+    /// Index of an output column that bounds the row's event time from above (a window's end): once the watermark has passed it, the row never
+    /// changes again.
+    pub time_bound: Option<usize>,
+    /// What a person should know before running it, such as state that can only grow.
+    pub warnings: Vec<String>,
+}
+
+/// What a view does with its input.
+#[derive(Debug, Clone)]
+pub enum Body {
+    /// Row by row.
+    Map(Map),
+    /// One row for each group.
+    Aggregate(Aggregation),
+}
+
+/// A filter and a projection.
+#[derive(Debug, Clone)]
+pub struct Map {
+    /// Rows for which this is not true are left out.
+    pub filter: Option<Expression>,
+    /// The output columns, one for each column of `schema`, already of its types.
+    pub project: Vec<Expression>,
+    /// The output columns' names and types.
+    pub schema: SchemaRef,
+    /// Whether an expression reads `processing_time()`: the column behind the last one of the input.
+    pub needs_processing_time: bool,
+}
+
+/// Groups, and what is kept of each.
+#[derive(Debug, Clone)]
+pub struct Aggregation {
+    /// The window function in FROM; `None` groups over all time.
+    pub window: Option<Window>,
+    /// Input rows for which this is not true are left out.
+    pub filter: Option<Expression>,
+    /// The grouping expressions other than the window's bounds, over the input.
+    pub keys: Vec<Expression>,
+    /// Index into `keys` of a column that bounds the group's event time from above, when the input is a view.
+    pub key_time_bound: Option<usize>,
+    /// What is kept of each group.
+    pub aggregates: Vec<Aggregate>,
+    /// Whether `filter`, a key or an aggregate reads `processing_time()`.
+    pub needs_processing_time: bool,
+    /// HAVING and the select list, over this row: for a window `window_start`, `window_end` (for a session also `last_event`), all
+    /// timestamps; then the keys; then the aggregates. `having_schema` has their names and types.
+    pub output: Map,
+    /// The schema of the row that `output` reads.
+    pub row_schema: SchemaRef,
+}
+
+/// How event time is cut into windows. All lengths in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Window {
+    /// Windows of `size` that begin each `slide`, aligned to the Unix epoch; tumbling when the two are equal.
+    Hop {
+        /// Distance between the starts of neighbouring windows.
+        slide: i64,
+        /// Length of a window, at least `slide`.
+        size: i64,
+    },
+    /// A key's events whose neighbours are at most `gap` apart.
+    Session {
+        /// The greatest distance of neighbours.
+        gap: i64,
+        /// Sessions do not cross a multiple of this, counted from the Unix epoch.
+        max_duration: Option<i64>,
+    },
+}
+
+/// One aggregate function.
+#[derive(Debug, Clone)]
+pub struct Aggregate {
+    /// The function.
+    pub function: Function,
+    /// Its argument, cast to a type that the function takes; `None` for `count(*)`.
+    pub argument: Option<Expression>,
+    /// `FILTER (WHERE …)`.
+    pub filter: Option<Expression>,
+    /// The type of the result, as in the row schema.
+    pub data_type: DataType,
+    /// Name of the column in the row schema.
+    pub name: String,
+}
+
+/// The aggregate functions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Function {
+    /// `count(*)`, `count(x)`: Int64.
+    Count,
+    /// `count(distinct x)`, exact: Int64.
+    CountDistinct,
+    /// `sum(x)`: Int64 and Decimal128 exact with an error on overflow, Float64 rounded once.
+    Sum,
+    /// `avg(x)`: Float64, or Decimal128.
+    Avg,
+    /// `min(x)`, of any ordered type.
+    Min,
+    /// `max(x)`, of any ordered type.
+    Max,
+}

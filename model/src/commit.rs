@@ -1,0 +1,53 @@
+//! What a table sink applies at once.
+
+use arrow::array::RecordBatch;
+use serde::{Deserialize, Serialize};
+
+use crate::{DeadLetter, Epoch, LateEvent, Timestamp};
+
+/// The changes of one view between two epochs, each key at most once.
+#[derive(Debug, Clone)]
+pub struct ViewChanges {
+    /// Index of the view among those that the sink was prepared with.
+    pub view: usize,
+    /// Rows to insert or replace: all columns of the view, sorted by key.
+    pub upserts: RecordBatch,
+    /// Keys of rows to delete: the key columns in the key's order, sorted. Disjoint from the keys of `upserts`.
+    pub deletes: RecordBatch,
+}
+
+/// Where the records of a view went since the job's first epoch: `read = counted + filtered + late + dead_letters`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerRow {
+    /// Name of the view.
+    pub view: String,
+    /// Records read from the view's source.
+    pub read: u64,
+    /// Records that count in at least one window, or pass into the view.
+    pub counted: u64,
+    /// Records that the view's conditions left out.
+    pub filtered: u64,
+    /// Records that were late for every window of theirs.
+    pub late: u64,
+    /// Records that were not accepted by the source.
+    pub dead_letters: u64,
+}
+
+/// All that one or several consecutive epochs change in one table sink; applied as a whole or not at all.
+#[derive(Debug, Clone)]
+pub struct Commit {
+    /// The newest epoch that the commit holds.
+    pub epoch: Epoch,
+    /// The watermark after that epoch.
+    pub watermark: Timestamp,
+    /// The time at which that epoch was cut.
+    pub processing_time: Timestamp,
+    /// Changes of the views; those without any are left out.
+    pub views: Vec<ViewChanges>,
+    /// Events that were late in these epochs.
+    pub late: Vec<LateEvent>,
+    /// Records that were refused in these epochs.
+    pub dead: Vec<DeadLetter>,
+    /// The ledger as of the epoch: one row for each view, cumulative.
+    pub ledger: Vec<LedgerRow>,
+}
