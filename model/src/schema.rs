@@ -126,6 +126,8 @@ pub struct TableSchema {
     pub columns: Vec<Column>,
     /// Indices into `columns` of the primary key, in order; empty for rows without one (raw events).
     pub key: Vec<usize>,
+    /// Index of the column with the event time of append-only rows, by which a lake is partitioned.
+    pub time_column: Option<usize>,
 }
 
 impl TableSchema {
