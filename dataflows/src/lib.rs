@@ -10,3 +10,4 @@ pub mod lower;
 pub mod operators;
 pub mod plan;
 pub mod state;
+pub mod sql;
