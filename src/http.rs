@@ -234,7 +234,9 @@ mod tests {
     fn garbage_is_refused_and_the_next_request_served() {
         let (listener, _) = listener();
         let long = [b'a'; 3 * MAX_HEAD_BYTES];
-        for garbage in [&b""[..], b"\r\n\r\n", b"\xff\xfe\x00 / HTTP/1.1\r\n\r\n", b"GET  HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1 x\r\n\r\n"] {
+        for garbage in
+            [&b""[..], b"\r\n\r\n", b"\xff\xfe\x00 / HTTP/1.1\r\n\r\n", b"GET  HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1 x\r\n\r\n"]
+        {
             assert!(send(&listener, garbage).starts_with("HTTP/1.1 400 "), "{garbage:?}");
         }
         let mut stream = TcpStream::connect(listener.address()).expect("it listens");

@@ -55,7 +55,12 @@ pub fn text(job: &str, stats: &Stats) -> String {
     let failed = stats.failure().is_some();
     for (name, kind, help, value) in [
         ("epoch", "gauge", "The newest epoch that has been cut.", count(&stats.epoch)),
-        ("ready", "gauge", "Whether all sources and sinks are open and the first epoch has been cut.", flag(stats.ready.load(Ordering::Relaxed))),
+        (
+            "ready",
+            "gauge",
+            "Whether all sources and sinks are open and the first epoch has been cut.",
+            flag(stats.ready.load(Ordering::Relaxed)),
+        ),
         ("failed", "gauge", "Whether the job has failed.", flag(failed)),
         ("uptime_seconds", "gauge", "Seconds since the job started.", stats.started.elapsed().as_secs_f64()),
     ] {

@@ -145,7 +145,10 @@ fn translate(message: &str) -> (String, String) {
         return (format!("the key '{missing}' is missing"), format!("add {missing} = …; docs/job-file.md says what it holds"));
     }
     if let Some((found, expected)) = first.strip_prefix("invalid type: ").and_then(|rest| rest.rsplit_once(", expected ")) {
-        return (format!("wrong type: {}, expected {expected}", found.replace('`', "'")), "see docs/job-file.md for what each key holds".into());
+        return (
+            format!("wrong type: {}, expected {expected}", found.replace('`', "'")),
+            "see docs/job-file.md for what each key holds".into(),
+        );
     }
     (format!("not valid TOML: {first}"), "see https://toml.io for the syntax".into())
 }

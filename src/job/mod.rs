@@ -99,6 +99,7 @@ pub struct ViewSpec {
     /// When rows reach the sinks.
     pub emit: Emit,
     pub(crate) place: Range<usize>,
+    pub(crate) sql_place: Range<usize>,
 }
 
 /// A place that holds views.

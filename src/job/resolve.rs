@@ -40,7 +40,11 @@ pub(super) fn job(written: JobFile, origin: Origin, lookup: Lookup<'_>) -> Resul
     let mut views = Vec::new();
     for (name, table) in in_order(written.view) {
         if names.contains(name.get_ref()) {
-            return Err(context.error(&name, format!("'{}' is a source and a view", name.get_ref()), "give the view another name"));
+            return Err(context.error(
+                &name,
+                format!("'{}' is a source and a view", name.get_ref()),
+                "give the view another name",
+            ));
         }
         views.push(context.view(&name, table)?);
         names.push(name.into_inner());
@@ -54,7 +58,11 @@ pub(super) fn job(written: JobFile, origin: Origin, lookup: Lookup<'_>) -> Resul
     let epochs = context.epochs(written.epochs)?;
     for (kind, empty) in [("source", sources.is_empty()), ("sink", sinks.is_empty())] {
         if empty {
-            return Err(Error::of_file(&origin.path, format!("the job has no {kind}"), format!("add a table [{kind}.…]; see docs/job-file.md")));
+            return Err(Error::of_file(
+                &origin.path,
+                format!("the job has no {kind}"),
+                format!("add a table [{kind}.…]; see docs/job-file.md"),
+            ));
         }
     }
     let path = origin.path.clone();
@@ -81,7 +89,9 @@ impl Context<'_> {
         variables::expand(text, self.lookup).map_err(|error| {
             let way_out = match &error {
                 Unresolved::Missing(name) => format!("set it, or write ${{{name}:-default}}"),
-                Unresolved::Unclosed | Unresolved::BadName(_) => "write ${NAME}, ${NAME:-default}, or $$ for a dollar sign".to_owned(),
+                Unresolved::Unclosed | Unresolved::BadName(_) => {
+                    "write ${NAME}, ${NAME:-default}, or $$ for a dollar sign".to_owned()
+                }
             };
             self.origin.error(place, format!("{error}; '{key}' needs it"), way_out)
         })
@@ -90,7 +100,11 @@ impl Context<'_> {
     /// Returns a parsed text, or `default` when there is none.
     fn parsed<T>(&self, key: &str, text: Option<&Text>, default: T, parse: fn(&str) -> Result<T, String>) -> Result<T, Error> {
         let Some(text) = text else { return Ok(default) };
-        let way_out = if key.ends_with("bytes") { "write it like 128MB, 64MiB or 500KB" } else { "write it like 250ms, 30s, 5m, 1h30m or 2d" };
+        let way_out = if key.ends_with("bytes") {
+            "write it like 128MB, 64MiB or 500KB"
+        } else {
+            "write it like 250ms, 30s, 5m, 1h30m or 2d"
+        };
         parse(&self.value(key, text)?).map_err(|error| self.error(text, format!("{error}, in '{key}'"), way_out))
     }
 
@@ -115,12 +129,15 @@ impl Context<'_> {
         let Some(text) = text else { return Ok(0) };
         let value = self.value(key, text)?;
         let found = words.iter().position(|word| *word == value);
-        found.ok_or_else(|| self.error(text, format!("'{key}' is none of its words"), suggestion(text.get_ref(), words.iter().copied())))
+        found.ok_or_else(|| {
+            self.error(text, format!("'{key}' is none of its words"), suggestion(text.get_ref(), words.iter().copied()))
+        })
     }
 
     /// Refuses names that SQL would need quotes for, or that a database would cut.
     fn checked_name(&self, kind: &str, at: &Text, name: &str) -> Result<String, Error> {
-        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || (c == '-' && matches!(kind, "sink" | "job"));
+        let fits =
+            |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || (c == '-' && matches!(kind, "sink" | "job"));
         let first = name.chars().next().is_some_and(|c| c.is_ascii_lowercase() || c == '_');
         if first && name.len() <= MAX_NAME_BYTES && name.chars().all(fits) {
             return Ok(name.to_owned());
@@ -136,10 +153,14 @@ impl Context<'_> {
             return Err(self.error(text, format!("'{key}' is not a URL"), format!("begin it with one of {}", list(schemes))));
         };
         if !schemes.contains(&scheme) {
-            return Err(self.error(text, format!("unknown scheme '{scheme}' in '{key}'"), suggestion(scheme, schemes.iter().copied())));
+            return Err(self.error(
+                text,
+                format!("unknown scheme '{scheme}' in '{key}'"),
+                suggestion(scheme, schemes.iter().copied()),
+            ));
         }
         let topic = rest.split(['?', '#']).next().and_then(|path| path.split_once('/')).map_or("", |(_, topic)| topic);
-        if scheme == "kafka" && (topic.is_empty() || rest.starts_with('/')) {
+        if scheme == "kafka" && (topic.is_empty() || topic.contains('/') || rest.starts_with('/')) {
             return Err(self.error(text, format!("no topic in '{key}'"), "write kafka://host:port,host:port/topic"));
         }
         Ok(url)
@@ -158,7 +179,8 @@ impl Context<'_> {
         let key = |field: &str| format!("source.{}.{field}", name.get_ref());
         let columns = self.columns(name, table.columns)?;
         self.choice(&key("format"), table.format.as_ref(), &["json"])?;
-        let max_record_bytes = self.positive_size(&key("max_record_bytes"), table.max_record_bytes.as_ref(), DEFAULT_MAX_RECORD_BYTES)?;
+        let max_record_bytes =
+            self.positive_size(&key("max_record_bytes"), table.max_record_bytes.as_ref(), DEFAULT_MAX_RECORD_BYTES)?;
         let mut source = SourceSpec {
             url: self.url(&key("url"), &table.url, &SOURCE_SCHEMES)?,
             name: self.checked_name("source", name, name.get_ref())?,
@@ -182,7 +204,11 @@ impl Context<'_> {
         for (name, text) in in_order(columns) {
             if name.get_ref().is_empty() || name.get_ref().len() > MAX_NAME_BYTES || name.get_ref().contains(char::is_control) {
                 let way_out = format!("use 1 to {MAX_NAME_BYTES} visible characters");
-                return Err(self.error(&name, format!("'{}' cannot be the name of a column", name.get_ref().escape_debug()), way_out));
+                return Err(self.error(
+                    &name,
+                    format!("'{}' cannot be the name of a column", name.get_ref().escape_debug()),
+                    way_out,
+                ));
             }
             let key = format!("source.{}.columns.{}", source.get_ref(), name.get_ref());
             let column_type = self.value(&key, &text)?.parse::<ColumnType>().map_err(|error| {
@@ -192,7 +218,11 @@ impl Context<'_> {
             out.push(Column { name: name.into_inner(), column_type });
         }
         if out.is_empty() {
-            return Err(self.error(source, format!("source '{}' has no columns", source.get_ref()), "declare those that views use"));
+            return Err(self.error(
+                source,
+                format!("source '{}' has no columns", source.get_ref()),
+                "declare those that views use",
+            ));
         }
         Ok(out)
     }
@@ -209,9 +239,11 @@ impl Context<'_> {
         }
         source.time_column = Some(index);
         source.delay = self.parsed(&format!("{key}.delay"), Some(&written.delay), Duration::ZERO, units::duration)?;
-        source.idle_timeout = self.positive(&format!("{key}.idle_timeout"), written.idle_timeout.as_ref(), DEFAULT_IDLE_TIMEOUT)?;
+        source.idle_timeout =
+            self.positive(&format!("{key}.idle_timeout"), written.idle_timeout.as_ref(), DEFAULT_IDLE_TIMEOUT)?;
         let skew = written.max_future_skew.as_ref();
-        source.max_future_skew = self.parsed(&format!("{key}.max_future_skew"), skew, DEFAULT_MAX_FUTURE_SKEW, units::duration)?;
+        source.max_future_skew =
+            self.parsed(&format!("{key}.max_future_skew"), skew, DEFAULT_MAX_FUTURE_SKEW, units::duration)?;
         Ok(())
     }
 
@@ -230,7 +262,8 @@ impl Context<'_> {
             }
             columns.push(column);
         }
-        Ok(ViewSpec { name: self.checked_name("view", name, name.get_ref())?, sql, key: columns, emit, place: name.span() })
+        let name_text = self.checked_name("view", name, name.get_ref())?;
+        Ok(ViewSpec { name: name_text, sql, key: columns, emit, place: name.span(), sql_place: table.sql.span() })
     }
 
     fn sink(&self, name: &Text, table: SinkTable, known: &[String]) -> Result<SinkSpec, Error> {
@@ -285,7 +318,9 @@ impl Context<'_> {
                 let what = format!("epochs.max_in_flight is {max_in_flight}");
                 Err(self.origin.error(&number.span(), what, format!("use 1 to {MAX_EPOCHS_IN_FLIGHT}")))
             }
-            (_, Some(text)) if catch_up < min => Err(self.error(text, "epochs.catch_up is shorter than epochs.min", "make it at least as long")),
+            (_, Some(text)) if catch_up < min => {
+                Err(self.error(text, "epochs.catch_up is shorter than epochs.min", "make it at least as long"))
+            }
             _ => Ok(EpochSpec { min, catch_up, max_in_flight }),
         }
     }

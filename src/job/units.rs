@@ -87,7 +87,8 @@ mod tests {
 
     #[test]
     fn durations_of_every_form() {
-        for (text, millis) in [("5m", 300_000), ("30s", 30_000), ("250ms", 250), ("1h30m", 5_400_000), ("2d", 172_800_000), ("1m 5s", 65_000)]
+        for (text, millis) in
+            [("5m", 300_000), ("30s", 30_000), ("250ms", 250), ("1h30m", 5_400_000), ("2d", 172_800_000), ("1m 5s", 65_000)]
         {
             assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
         }
