@@ -60,6 +60,7 @@ class Kafka:
     """A broker in KRaft mode with 1 GB of heap."""
 
     def __init__(self, folder: pathlib.Path):
+        self.folder = folder
         self.port, controller = free_port(), free_port()
         self.address = f"127.0.0.1:{self.port}"
         config = folder / "server.properties"

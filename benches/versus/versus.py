@@ -64,7 +64,7 @@ def compare_catch_up(args: argparse.Namespace, kafka: Kafka, database: Postgres,
 def generate(kafka: Kafka, topic: str, options: list) -> Tree:
     """Starts Freshet's generator on a topic."""
     command = [FRESHET, "generate", "full", "--to", f"kafka://{kafka.address}/{topic}", *options]
-    return Tree(command, pathlib.Path(f"/tmp/freshet-generate-{kafka.port}.log"))
+    return Tree(command, kafka.folder / f"generate-{topic}.log")
 
 
 def catch_up(system, work: str, events: int, kafka: Kafka, database: Postgres, folder: pathlib.Path, topic: str) -> dict:
