@@ -2,18 +2,21 @@
 
 import os
 import pathlib
+import re
 
 from measure import Tree
 from servers import ROOT, SPARK, Kafka, Postgres
 
 FRESHET = pathlib.Path(os.environ.get("FRESHET", ROOT / "target/release/freshet"))
 
-# What is computed: name on the command line, Spark's queries, Freshet's job.
+# What is computed: name on the command line, Spark's queries, the parts of Freshet's job.
+THREE = ["view.page_view_counts", "view.active_users", "view.user_sessions", "sink.warehouse"]
 WORK = {
-    "pv": ("page_views", ROOT / "benches/versus/jobs/page_views.toml"),
-    "three": ("page_views,active_users,sessions", ROOT / "benches/versus/jobs/three.toml"),
-    "five": ("page_views,active_users,sessions,lake,enriched", ROOT / "jobs/user_activity.toml"),
+    "pv": ("page_views", ["view.page_view_counts", "sink.warehouse"]),
+    "three": ("page_views,active_users,sessions", THREE),
+    "five": ("page_views,active_users,sessions,lake,enriched", [*THREE, "view.enriched_activity", "sink.lake", "sink.enriched"]),
 }
+ALL_VIEWS = '["page_view_counts", "active_users", "user_sessions"]'
 
 TABLES = """
 CREATE TABLE page_view_counts (window_start TIMESTAMP, window_end TIMESTAMP, page_url VARCHAR(255), view_count BIGINT,
@@ -59,8 +62,7 @@ class Freshet:
     def start(self, kafka: Kafka, database: Postgres, name: str, topic: str, work: str, folder: pathlib.Path, live: bool) -> Tree:
         """Starts the job, on the topic's own name."""
         job = folder / "job.toml"
-        text = WORK[work][1].read_text()
-        job.write_text(text.replace("/user_activity", f"/{topic}").replace("/enriched_activity", f"/{topic}_enriched"))
+        job.write_text(job_text(work, topic))
         command = [FRESHET, "run", job, "-w", self.workers, *([] if live else ["--bounded"])]
         environment = {**os.environ, "KAFKA_URL": f"kafka://{kafka.address}", "DATABASE_URL": database.url(name)}
         return Tree(command, folder / "freshet.log", env=environment, cwd=folder)
@@ -68,3 +70,14 @@ class Freshet:
     def processing_seconds(self, tree: Tree) -> float:
         """Returns the time from start to exit: there is no start-up worth leaving out."""
         return tree.ended - tree.started
+
+
+def job_text(work: str, topic: str) -> str:
+    """Takes the committed job, leaves out what the work does not ask for, and points it at a topic."""
+    text = (ROOT / "jobs/user_activity.toml").read_text()
+    parts = re.split(r"(?m)^(?=\[)", text)
+    wanted = ["source.user_activity", *WORK[work][1]]
+    text = "".join(part for part in parts if part.partition("]")[0].lstrip("[") in wanted)
+    if work == "pv":
+        text = text.replace(f"views = {ALL_VIEWS}", 'views = ["page_view_counts"]')
+    return text.replace('/user_activity"', f'/{topic}"').replace('/enriched_activity"', f'/{topic}_enriched"')

@@ -2,13 +2,14 @@
 
 use postgres::Client;
 
+use super::MINUTE;
 use super::late::Late;
 use super::topic::{Event, Topic};
-use super::MINUTE;
 
 /// Checks the newest ledger row of each of the three views, and that its parts add up to what was read.
 pub(crate) fn check_ledger(database: &mut Client, topic: &Topic, late: &Late) {
-    let query = "SELECT DISTINCT ON (view) view, read::bigint, counted::bigint, filtered::bigint, late::bigint, dead_letters::bigint
+    let query =
+        "SELECT DISTINCT ON (view) view, read::bigint, counted::bigint, filtered::bigint, late::bigint, dead_letters::bigint
                  FROM freshet.ledger ORDER BY view, epoch DESC";
     let rows = database.query(query, &[]).expect("freshet.ledger can be read");
     for view in ["page_view_counts", "active_users", "user_sessions"] {

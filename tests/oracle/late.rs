@@ -43,7 +43,13 @@ fn check(row: &Row, topic: &Topic) -> Result<(String, i32, i64, i64), String> {
     let (view, partition, offset): (String, i32, i64) = (row.get(0), row.get(1), row.get(2));
     let (start, end, time, watermark): (i64, i64, i64, i64) = (row.get(3), row.get(4), row.get(5), row.get(6));
     let event = topic.find(partition, offset).ok_or("no such event")?;
-    let expect = |holds: bool, why: &str| if holds { Ok(()) } else { Err(format!("{view}/{partition}/{offset} {start}..{end}, event {time}, watermark {watermark}: {why}")) };
+    let expect = |holds: bool, why: &str| {
+        if holds {
+            Ok(())
+        } else {
+            Err(format!("{view}/{partition}/{offset} {start}..{end}, event {time}, watermark {watermark}: {why}"))
+        }
+    };
     expect(event.time == time, "the event has another time")?;
     expect(window_of(&view, event).contains(&(start, end)), "the event is in no such window")?;
     expect(end <= watermark, "the window was still open")?;

@@ -85,7 +85,12 @@ impl Contents {
     pub(crate) fn expect(&self, expected: &Contents, what: &str) {
         let total = |c: &Contents| c.0.values().map(|&n| u64::from(n)).sum::<u64>();
         let differing = expected.0.iter().filter(|&(key, n)| self.0.get(key) != Some(n)).count();
-        assert!(self == expected, "{what} holds {} events, not {}; {differing} of the expected are missing or repeated", total(self), total(expected));
+        assert!(
+            self == expected,
+            "{what} holds {} events, not {}; {differing} of the expected are missing or repeated",
+            total(self),
+            total(expected)
+        );
     }
 }
 

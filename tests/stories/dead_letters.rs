@@ -11,7 +11,9 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// Records that are no events, each with the reason under which it is kept.
 fn corpus() -> Vec<(&'static str, Option<Vec<u8>>)> {
     let text = |payload: &str| Some(payload.as_bytes().to_vec());
-    let event = |time: &str, user: &str| text(&format!(r#"{{"event_time": {time}, "user_id": {user}, "page_url": "/", "event_type": "page_view"}}"#));
+    let event = |time: &str, user: &str| {
+        text(&format!(r#"{{"event_time": {time}, "user_id": {user}, "page_url": "/", "event_type": "page_view"}}"#))
+    };
     let now = format!("\"{}\"", jiff::Timestamp::now());
     let deep = format!(r#"{{"event_time": {now}, "more": {}{}}}"#, "[".repeat(10_000), "]".repeat(10_000));
     vec![
@@ -41,7 +43,10 @@ fn bad_records_become_dead_letters_and_the_next_record_counts() {
     let (kafka, topic) = (Kafka::shared(), "dead_letters");
     kafka.create(topic, 1);
     kafka.create("dead_letters_enriched", 1);
-    let good = format!(r#"{{"event_time": "{}", "user_id": "u", "page_url": "/cart", "event_type": "page_view"}}"#, jiff::Timestamp::now());
+    let good = format!(
+        r#"{{"event_time": "{}", "user_id": "u", "page_url": "/cart", "event_type": "page_view"}}"#,
+        jiff::Timestamp::now()
+    );
     let corpus = corpus();
     let records: Vec<_> = corpus.iter().flat_map(|(_, bad)| [bad.clone(), Some(good.clone().into_bytes())]).collect();
     kafka.produce(topic, 0, &records);

@@ -15,24 +15,28 @@ const TABLES: &str = "data/freshet.db";
 
 #[test]
 fn a_bounded_run_needs_no_services_and_accounts_for_every_event() {
-    let job = Job::user_activity("user_activity?events=20000&rate=0&span=30m&seed=3");
+    let job = Job::generated("events=20000&rate=0&span=30m&seed=3");
     job.run().args("-w 2 --bounded").succeed(LIMIT);
 
     let tables = open(&job.folder().join(TABLES)).expect("the tables are there");
     check(&tables);
     let read: i64 = tables.query_row(&ledger(&tables, "read"), [], |row| row.get(0)).expect("the ledger can be read");
     assert_eq!(read, 20_000);
-    for output in ["data/lake", "data"] {
-        assert!(holds_files(&job.folder().join(output)), "{output} holds files");
-    }
+    assert!(holds_files(&job.folder().join("data/lake")), "the lake holds files");
+    let enriched = std::fs::read_to_string(job.folder().join("data/enriched_activity")).expect("the enriched events are there");
+    let accepted: i64 = tables.query_row(&ledger(&tables, "read - dead_letters"), [], |row| row.get(0)).expect("the ledger can be read");
+    assert_eq!(i64::try_from(enriched.lines().count()), Ok(accepted), "each accepted event is there once");
 }
 
 #[test]
 fn ctrl_c_drains_what_was_read_and_ends_well() {
-    let job = Job::user_activity("user_activity?rate=2000");
+    let job = Job::generated("rate=2000");
     let mut running = job.run().args("-w 2").start();
     let path = job.folder().join(TABLES);
-    let has_rows = || open(&path).and_then(|t| t.query_row("SELECT count(*) FROM page_view_counts", [], |row| row.get::<_, i64>(0)).ok()) > Some(0);
+    let has_rows = || {
+        open(&path).and_then(|t| t.query_row("SELECT count(*) FROM page_view_counts", [], |row| row.get::<_, i64>(0)).ok())
+            > Some(0)
+    };
     assert!(wait_for(LIMIT, || has_rows() || !running.is_running()), "no row came\n{}", running.output());
     assert!(running.is_running(), "an unbounded run goes on\n{}", running.output());
 
@@ -65,6 +69,7 @@ fn open(path: &Path) -> Option<Connection> {
     Some(tables)
 }
 
+/// Tells whether there is a file that is not empty somewhere below a folder.
 fn holds_files(folder: &Path) -> bool {
     let mut folders: Vec<PathBuf> = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {

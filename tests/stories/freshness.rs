@@ -62,5 +62,5 @@ fn idle_partitions_let_the_last_window_close() {
 
 /// Shortens the time after which a silent partition no longer holds the others back.
 fn with_idle_timeout(job: Job) -> Job {
-    job.replace("delay = \"2m\"", "delay = \"2m\", idle_timeout = \"1s\"")
+    job.replace("idle_timeout = \"30s\"", "idle_timeout = \"1s\"")
 }

@@ -54,7 +54,8 @@ fn a_wrong_password_which_is_not_printed() {
     Postgres::shared().database("guarded");
     let url = |password: &str| Postgres::shared().url_as(LOCKED_ROLE, password, "guarded");
     let job = Job::user_activity(topic("guarded"));
-    let line = |password: &str| job.run().env("KAFKA_URL", &Kafka::shared().url()).env("DATABASE_URL", &url(password)).args("--bounded");
+    let line =
+        |password: &str| job.run().env("KAFKA_URL", &Kafka::shared().url()).env("DATABASE_URL", &url(password)).args("--bounded");
     let ended = line("wrong-sesame-99").run(LIMIT);
     ended.expect_error();
     assert!(ended.stderr.contains(LOCKED_ROLE), "the error names the role:\n{}", ended.stderr);
@@ -70,8 +71,15 @@ fn a_table_that_does_not_fit_its_view() {
     let table = "CREATE TABLE page_view_counts (window_start TIMESTAMP, window_end TIMESTAMP, page_url TEXT, view_count DATE,
         PRIMARY KEY (window_start, page_url))";
     database.connect().batch_execute(table).expect("a table");
-    refused(Job::user_activity(topic("misfit")).run_on(Kafka::shared(), &database).args("--bounded"), &["page_view_counts", "view_count"]);
-    assert_eq!(database.number("SELECT count(*) FROM pg_tables WHERE tablename = 'user_sessions'"), Some(0), "nothing is half-created");
+    refused(
+        Job::user_activity(topic("misfit")).run_on(Kafka::shared(), &database).args("--bounded"),
+        &["page_view_counts", "view_count"],
+    );
+    assert_eq!(
+        database.number("SELECT count(*) FROM pg_tables WHERE tablename = 'user_sessions'"),
+        Some(0),
+        "nothing is half-created"
+    );
 }
 
 #[test]
@@ -87,7 +95,7 @@ fn a_lake_that_cannot_be_written() {
 fn a_port_that_is_in_use() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("a bound socket has an address").to_string();
-    let job = Job::user_activity("user_activity?events=10");
+    let job = Job::generated("events=10");
     refused(job.run().args("--bounded --http").arg(&address), &[&address]);
 }
 

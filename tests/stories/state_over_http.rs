@@ -11,7 +11,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 #[test]
 fn health_readiness_and_metrics_are_served() {
     let [port] = free_ports();
-    let job = Job::user_activity("user_activity?rate=1000");
+    let job = Job::generated("rate=1000");
     let mut running = job.run().args("-w 2 --http").arg(format!("127.0.0.1:{port}")).start();
     let ready = || get(port, "/readyz").is_some_and(|(status, _)| status == 200);
     assert!(wait_for(LIMIT, || ready() || !running.is_running()), "never ready\n{}", running.output());
@@ -26,7 +26,7 @@ fn health_readiness_and_metrics_are_served() {
     };
     assert!(wait_for(LIMIT, || metric("freshet_").is_some()), "no metrics: {:?}", get(port, "/metrics"));
     let counts = |name: &str| wait_for(LIMIT, || metric(name) > Some(0.0));
-    assert!(counts("freshet_records_read_total"), "no records counted: {:?}", get(port, "/metrics"));
+    assert!(counts("freshet_records_total"), "no records counted: {:?}", get(port, "/metrics"));
 
     running.interrupt();
     running.wait(LIMIT).expect_success("a run that was interrupted");

@@ -46,7 +46,8 @@ fn filled_topic() -> &'static Topic {
         let kafka = Kafka::shared();
         kafka.create(TOPIC, 4);
         let events = std::env::var("FRESHET_EVENTS").unwrap_or_else(|_| "300000".to_owned());
-        let line = format!("generate full --to {}/{TOPIC} --events {events} --rate 0 --span 2h --seed 7 --partitions 4", kafka.url());
+        let line =
+            format!("generate full --to {}/{TOPIC} --events {events} --rate 0 --span 2h --seed 7 --partitions 4", kafka.url());
         Freshet::new(Path::new(env!("CARGO_TARGET_TMPDIR"))).args(&line).succeed(LIMIT);
         let topic = Topic::read(kafka, TOPIC);
         assert_eq!(topic.len().to_string(), events, "the topic holds what was generated");
@@ -85,7 +86,8 @@ pub(super) fn check_tables(client: &mut Client, topic: &Topic, late: &Late) {
     let micros = |column: &str| format!("(extract(epoch FROM {column}) * 1000000)::bigint");
     let window = format!("{}, {}", micros("window_start"), micros("window_end"));
 
-    let rows = client.query(&query(&format!("{window}, page_url, view_count"), "page_view_counts"), &[]).expect("page_view_counts");
+    let rows =
+        client.query(&query(&format!("{window}, page_url, view_count"), "page_view_counts"), &[]).expect("page_view_counts");
     let found = rows.iter().map(|r| ((r.get(0), r.get(1), r.get(2)), r.get(3))).collect();
     expect_equal("page_view_counts", &found, &oracle::page_views(topic, late));
 
@@ -100,8 +102,10 @@ pub(super) fn check_tables(client: &mut Client, topic: &Topic, late: &Late) {
 }
 
 fn expect_equal<K: Ord + Debug, V: PartialEq + Debug>(table: &str, found: &BTreeMap<K, V>, expected: &BTreeMap<K, V>) {
-    let missing = expected.iter().filter(|&(key, value)| found.get(key) != Some(value)).map(|(k, v)| format!("not there: {k:?} {v:?}"));
-    let surplus = found.iter().filter(|&(key, value)| expected.get(key) != Some(value)).map(|(k, v)| format!("too much: {k:?} {v:?}"));
+    let missing =
+        expected.iter().filter(|&(key, value)| found.get(key) != Some(value)).map(|(k, v)| format!("not there: {k:?} {v:?}"));
+    let surplus =
+        found.iter().filter(|&(key, value)| expected.get(key) != Some(value)).map(|(k, v)| format!("too much: {k:?} {v:?}"));
     let first: Vec<String> = missing.take(5).chain(surplus.take(5)).collect();
     assert!(first.is_empty(), "{table} has {} rows, not {}:\n{}", found.len(), expected.len(), first.join("\n"));
     assert!(!expected.is_empty(), "{table} shall have rows");

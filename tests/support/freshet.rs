@@ -39,7 +39,7 @@ impl Freshet {
     pub(crate) fn new(folder: &Path) -> Freshet {
         let mut command = Command::new(env!("CARGO_BIN_EXE_freshet"));
         command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).env("NO_COLOR", "1");
-        for name in ["KAFKA_URL", "DATABASE_URL", "RUST_LOG", "FRESHET_EVENTS"] {
+        for name in ["KAFKA_URL", "DATABASE_URL", "LAKE_URL", "RUST_LOG"] {
             command.env_remove(name);
         }
         Freshet(command)
@@ -135,7 +135,10 @@ impl Ended {
         let code = self.status.code().unwrap_or_else(|| panic!("ended by a signal\n{all}"));
         assert!(code != 0 && code != 101, "exit code {code}\n{all}");
         assert!(!self.stderr.contains("panicked at"), "{all}");
-        self.stderr.lines().find(|line| line.to_ascii_lowercase().contains("error")).unwrap_or_else(|| panic!("no error line\n{all}"))
+        self.stderr
+            .lines()
+            .find(|line| line.to_ascii_lowercase().contains("error"))
+            .unwrap_or_else(|| panic!("no error line\n{all}"))
     }
 }
 

@@ -28,6 +28,11 @@ impl Job {
         job.replace("/user_activity\"", &format!("/{topic}\"")).replace("/enriched_activity", &format!("/{topic}_enriched"))
     }
 
+    /// Takes the user-activity job on events from the generator, with these parameters.
+    pub(crate) fn generated(parameters: &str) -> Job {
+        Job::committed("user_activity.toml").replace("/user_activity\"", &format!("/user_activity?{parameters}\""))
+    }
+
     /// Replaces a text, which has to be there: a test shall not go on with a job that it did not mean.
     pub(crate) fn replace(mut self, old: &str, new: &str) -> Job {
         assert!(self.text.contains(old), "the job has no {old:?}:\n{}", self.text);

@@ -38,17 +38,33 @@ impl Postgres {
         let data = folder.join("data").to_string_lossy().into_owned();
         let as_owner = as_owner(&folder);
         let binaries = binaries();
-        let command = |words: &[&str]| -> Vec<String> { as_owner.iter().map(String::as_str).chain(words.iter().copied()).map(str::to_owned).collect() };
+        let command = |words: &[&str]| -> Vec<String> {
+            as_owner.iter().map(String::as_str).chain(words.iter().copied()).map(str::to_owned).collect()
+        };
 
-        let initdb = command(&[&format!("{binaries}/initdb"), "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8", "--locale=C", "-D", &data]);
+        let initdb = command(&[
+            &format!("{binaries}/initdb"),
+            "-A",
+            "trust",
+            "-U",
+            "postgres",
+            "--no-sync",
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "-D",
+            &data,
+        ]);
         run(Command::new(&initdb[0]).args(&initdb[1..]).current_dir(&folder));
-        let hba = format!("host all {LOCKED_ROLE} 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\nlocal all all trust\n");
+        let hba =
+            format!("host all {LOCKED_ROLE} 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\nlocal all all trust\n");
         std::fs::write(format!("{data}/pg_hba.conf"), hba).expect("the cluster's folder can be written");
 
         let [port] = free_ports();
         let (number, socket) = (port.to_string(), folder.to_string_lossy().into_owned());
         let settings = ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=60"];
-        let server = command(&[&[&format!("{binaries}/postgres"), "-D", &data, "-p", &number, "-k", &socket], &settings[..]].concat());
+        let server =
+            command(&[&[&format!("{binaries}/postgres"), "-D", &data, "-p", &number, "-k", &socket], &settings[..]].concat());
         let mut server = Server::start("postgres", &folder, "INT", &server);
         let url = |database: &str| format!("postgres://postgres@127.0.0.1:{port}/{database}");
         server.wait_until(|| Client::connect(&url("postgres"), NoTls).is_ok());
