@@ -3,6 +3,7 @@
 mod arrangement;
 pub mod build;
 pub mod changes;
+pub mod coalesce;
 pub mod epochs;
 mod expressions;
 pub mod keys;
