@@ -5,6 +5,7 @@ pub mod build;
 pub mod changes;
 pub mod coalesce;
 pub mod epochs;
+pub mod explain;
 mod expressions;
 pub mod keys;
 pub mod lower;

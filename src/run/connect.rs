@@ -11,7 +11,7 @@ use freshet_dataflows::lower::{Lowered, lower};
 use freshet_dataflows::plan::{Input, Plan};
 use freshet_model::{PartitionId, TableSchema, Timestamp};
 
-use super::{Error, Options, Shared};
+use super::{Error, Options};
 use crate::job::{Job, SinkSpec, SourceSpec};
 use crate::planning::{self, Role};
 
@@ -27,8 +27,6 @@ pub(super) struct Connected {
     pub(super) sources: Vec<(Lateness, Vec<PartitionId>)>,
     pub(super) tables: Vec<Table>,
     pub(super) appends: Vec<Append>,
-    /// For each worker of this process, its parts.
-    pub(super) workers: Vec<WorkerParts>,
 }
 
 /// A table sink, as all workers know it.
@@ -58,8 +56,8 @@ pub(super) struct WorkerParts {
     pub(super) appends: Vec<Option<Box<dyn BatchSink>>>,
 }
 
-/// Opens everything that this process reads and writes.
-pub(super) fn connect(job: &Job, plan: Arc<Plan>, options: &Options, shared: &Arc<Shared>) -> Result<Connected, Error> {
+/// Opens everything that this process reads and writes; returns what all of its workers know, and the parts of each.
+pub(super) fn connect(job: &Job, plan: Arc<Plan>, options: &Options) -> Result<(Connected, Vec<WorkerParts>), Error> {
     let roles = planning::roles(job, &plan)?;
     let pace = Pace {
         min: job.epochs.min,
@@ -69,55 +67,57 @@ pub(super) fn connect(job: &Job, plan: Arc<Plan>, options: &Options, shared: &Ar
     };
     let workers = (0..options.workers).map(|_| WorkerParts::default()).collect();
     let lowered = Arc::new(lower(&plan));
-    let mut connected = Connected { plan, lowered, pace, sources: Vec::new(), tables: Vec::new(), appends: Vec::new(), workers };
+    let connected = Connected { plan, lowered, pace, sources: Vec::new(), tables: Vec::new(), appends: Vec::new() };
+    let mut connecting = Connecting { connected, workers, options };
     let generation = u64::try_from(Timestamp::now().0).unwrap_or_default();
 
     for source in &job.sources {
-        connected.add_source(source, options)?;
+        connecting.add_source(source)?;
     }
     for (index, (sink, role)) in job.sinks.iter().zip(&roles).enumerate() {
         let sink_options = sink_options(job, sink, generation);
         match role {
-            Role::Table(views) => connected.add_table(&sink.url, sink_options, views, Some(index), options)?,
-            Role::Rows(input) => connected.add_append(&sink.url, &sink_options, *input, index, options)?,
+            Role::Table(views) => connecting.add_table(&sink.url, sink_options, views, Some(index))?,
+            Role::Rows(input) => connecting.add_append(&sink.url, &sink_options, *input, index)?,
         }
     }
-    if connected.tables.is_empty() {
+    if connecting.connected.tables.is_empty() {
         let (name, url) = REJECTS;
         let sink = SinkOptions { name: name.to_owned(), ..rejects_options(job, generation) };
-        connected.add_table(url, sink, &[], None, options)?;
+        connecting.add_table(url, sink, &[], None)?;
     }
-    shared.stats.epoch.store(0, std::sync::atomic::Ordering::Relaxed);
-    Ok(connected)
+    Ok((connecting.connected, connecting.workers))
 }
 
-impl Connected {
-    fn add_source(&mut self, spec: &SourceSpec, options: &Options) -> Result<(), Error> {
+/// A job whose connectors are being opened.
+struct Connecting<'a> {
+    connected: Connected,
+    workers: Vec<WorkerParts>,
+    options: &'a Options,
+}
+
+impl Connecting<'_> {
+    fn add_source(&mut self, spec: &SourceSpec) -> Result<(), Error> {
+        let options = self.options;
         let source = open_source(&spec.url, source_options(spec, options.bounded))?;
         let lateness = Lateness { delay: micros(spec.delay), idle_timeout: micros(spec.idle_timeout) };
-        let index = self.sources.len();
+        let index = self.connected.sources.len();
         for (worker, parts) in self.workers.iter_mut().enumerate() {
             let worker = options.process * options.workers + worker;
             parts.readers.push(reader(&*source, index, worker, options.peers())?);
         }
-        self.sources.push((lateness, source.partitions().to_vec()));
+        self.connected.sources.push((lateness, source.partitions().to_vec()));
         Ok(())
     }
 
-    fn add_table(
-        &mut self,
-        url: &str,
-        sink: SinkOptions,
-        views: &[usize],
-        stats: Option<usize>,
-        options: &Options,
-    ) -> Result<(), Error> {
+    fn add_table(&mut self, url: &str, sink: SinkOptions, views: &[usize], stats: Option<usize>) -> Result<(), Error> {
+        let options = self.options;
         // Sinks are spread over the workers.
-        let owner = self.tables.len() % options.peers();
+        let owner = self.connected.tables.len() % options.peers();
         let table = Table { name: sink.name.clone(), stats, views: views.to_vec(), owner };
         let mut opened = None;
         if owner / options.workers == options.process {
-            let schemas: Vec<TableSchema> = views.iter().map(|&view| self.plan.views[view].table.clone()).collect();
+            let schemas: Vec<TableSchema> = views.iter().map(|&view| self.connected.plan.views[view].table.clone()).collect();
             let mut open = open_table_sink(url, sink)?;
             open.prepare(&schemas)?;
             opened = Some(open);
@@ -126,27 +126,27 @@ impl Connected {
             let is_owner = options.process * options.workers + worker == owner;
             parts.tables.push(if is_owner { opened.take() } else { None });
         }
-        self.tables.push(table);
+        self.connected.tables.push(table);
         Ok(())
     }
 
-    fn add_append(&mut self, url: &str, sink: &SinkOptions, input: Input, stats: usize, options: &Options) -> Result<(), Error> {
+    fn add_append(&mut self, url: &str, sink: &SinkOptions, input: Input, stats: usize) -> Result<(), Error> {
         let rows = self.rows_of(input);
-        for worker in 0..options.workers {
+        for parts in &mut self.workers {
             let mut opened = open_batch_sink(url, sink.clone())?;
             opened.prepare(&rows)?;
-            self.workers[worker].appends.push(Some(opened));
+            parts.appends.push(Some(opened));
         }
-        self.appends.push(Append { name: sink.name.clone(), stats, input });
+        self.connected.appends.push(Append { name: sink.name.clone(), stats, input });
         Ok(())
     }
 
     /// Returns the schema of append-only rows.
     fn rows_of(&self, input: Input) -> TableSchema {
         match input {
-            Input::View(view) => self.plan.views[view].table.clone(),
+            Input::View(view) => self.connected.plan.views[view].table.clone(),
             Input::Source(source) => {
-                let source = &self.plan.sources[source];
+                let source = &self.connected.plan.sources[source];
                 let (name, columns) = (source.name.clone(), source.columns.clone());
                 TableSchema { name, columns, key: Vec::new(), time_column: source.time_column }
             }

@@ -97,9 +97,9 @@ impl Error {
 /// See [`Error`]. Nothing is half-written: what sinks show is the newest epoch that they committed.
 pub fn run(job: Job, plan: Plan, options: Options, stats: Arc<Stats>, stop: Arc<AtomicBool>) -> Result<Summary, Error> {
     let shared = Arc::new(Shared::new(stats, stop));
-    let connected = connect::connect(&job, Arc::new(plan), &options, &shared)?;
+    let (connected, parts) = connect::connect(&job, Arc::new(plan), &options)?;
     shared.stats.ready.store(true, Ordering::Relaxed);
     let started = std::time::Instant::now();
-    workers::run(connected, &options, &shared)?;
+    workers::run(connected, parts, &options, &shared)?;
     Ok(Summary { events: shared.stats.records(), seconds: started.elapsed().as_secs_f64() })
 }

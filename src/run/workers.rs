@@ -21,10 +21,9 @@ use super::{Error, Options, Shared, appender, committer, numbers, reader};
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Runs the dataflow to its end.
-pub(super) fn run(mut connected: Connected, options: &Options, shared: &Arc<Shared>) -> Result<(), Error> {
+pub(super) fn run(connected: Connected, parts: Vec<WorkerParts>, options: &Options, shared: &Arc<Shared>) -> Result<(), Error> {
     let config = Config { communication: communication(options), worker: WorkerConfig::default() };
-    let parts = connected.workers.drain(..).map(Some).collect::<Vec<_>>();
-    let parts = Mutex::new(parts);
+    let parts: Mutex<Vec<_>> = Mutex::new(parts.into_iter().map(Some).collect());
     let (connected, in_workers, workers) = (Arc::new(connected), Arc::clone(shared), options.workers);
     let guards = timely::execute(config, move |worker| {
         let own = parts.lock().unwrap_or_else(PoisonError::into_inner)[worker.index() % workers].take();
@@ -71,7 +70,9 @@ fn work(worker: &mut Worker, connected: &Arc<Connected>, own: WorkerParts, share
         if shared.is_stopping() && !told_to_stop {
             told_to_stop = true;
             let sources = sources.lock().unwrap_or_else(PoisonError::into_inner);
-            sources.iter().for_each(|source| drop(source.activate()));
+            for source in sources.iter() {
+                let _ = source.activate();
+            }
         }
         worker.step_or_park(Some(LOOK));
     }

@@ -1,0 +1,152 @@
+//! The dataflow of a plan, for people: as text, and as a graph for Graphviz.
+
+use std::fmt::Write;
+
+use crate::build::fold_name;
+use crate::lower::{Component, Fold, Lowered, Role, lower};
+use crate::plan::{Body, Emit, Input, Plan};
+use crate::state::{Kind, Shape};
+
+/// Describes the dataflow as text: each source, each fold with the state that it keeps of a key, each row-wise view, and what to know before running it.
+#[must_use]
+pub fn text(plan: &Plan) -> String {
+    let lowered = lower(plan);
+    let mut out = String::new();
+    for source in &plan.sources {
+        let time = source.time_column.map_or("none", |column| &source.columns[column].name);
+        line(&mut out, 0, &format!("source {} (event time: {time})", source.name));
+    }
+    for fold in &lowered.folds {
+        write_fold(&mut out, plan, &lowered, fold);
+    }
+    for &view in &lowered.maps {
+        let view = &plan.views[view];
+        let Body::Map(map) = &view.body else { continue };
+        line(&mut out, 0, &format!("map {} → {}, no state", input_name(plan, view.input), view.table.name));
+        if let Some(filter) = &map.filter {
+            line(&mut out, 1, &format!("where {filter:?}"));
+        }
+        line(&mut out, 1, &format!("select {:?}", map.project));
+    }
+    for view in &plan.views {
+        for warning in &view.warnings {
+            line(&mut out, 0, &format!("warning: view {}: {warning}", view.table.name));
+        }
+    }
+    out
+}
+
+fn write_fold(out: &mut String, plan: &Plan, lowered: &Lowered, fold: &Fold) {
+    line(out, 0, &format!("fold {}, one state a key", fold_name(plan, fold)));
+    for component in &fold.components {
+        line(out, 1, &format!("{}: {}", plan.views[component.view].table.name, state(component)));
+        if let Some(feed) = &component.feed {
+            if let Some(filter) = &feed.filter {
+                line(out, 2, &format!("where {filter:?}"));
+            }
+        } else {
+            line(out, 2, "fed by distinct counts");
+        }
+        line(out, 2, &result(plan, lowered, component));
+    }
+}
+
+/// Says what is kept of a key, and until when.
+fn state(component: &Component) -> String {
+    let kinds = component.kinds.iter().map(|kind| kind_name(*kind)).collect::<Vec<_>>().join(", ");
+    let kept = if kinds.is_empty() { "its existence".to_owned() } else { kinds };
+    match &component.shape {
+        Shape::Windows(grid) if grid.slide == grid.size => format!("{kept} of each open {} window", seconds(grid.size)),
+        Shape::Windows(grid) => format!("{kept} of each open {} window, every {}", seconds(grid.size), seconds(grid.slide)),
+        Shape::Ranges(grid) => format!("ranges of open {} windows, every {}, in which it was seen", seconds(grid.size), seconds(grid.slide)),
+        Shape::Sessions(rule) => format!("first and last event and {kept} of each session, until twice the gap of {}", seconds(rule.gap)),
+        Shape::Group => format!("{kept}, for ever unless the key holds a window's end"),
+    }
+}
+
+fn result(plan: &Plan, lowered: &Lowered, component: &Component) -> String {
+    match &component.role {
+        Role::Contribution { fold, .. } => format!("→ counts for fold {}", fold_name(plan, &lowered.folds[*fold])),
+        Role::Rows(rows) => {
+            let when = if rows.emit == Emit::Final { "once, when closed" } else { "after each epoch" };
+            let having = rows.output.filter.as_ref().map_or(String::new(), |filter| format!(" having {filter:?}"));
+            format!("→ rows of {} {when}{having}: {:?}", plan.views[component.view].table.name, rows.output.project)
+        }
+    }
+}
+
+fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Count => "a count",
+        Kind::Integer => "an exact integer sum",
+        Kind::Float => "an exact float sum",
+        Kind::Min => "a minimum",
+        Kind::Max => "a maximum",
+        Kind::Values => "all values",
+    }
+}
+
+fn seconds(micros: i64) -> String {
+    let (whole, rest) = (micros / 1_000_000, micros % 1_000_000);
+    if rest == 0 { format!("{whole} s") } else { format!("{micros} µs") }
+}
+
+fn input_name(plan: &Plan, input: Input) -> &str {
+    match input {
+        Input::Source(source) => &plan.sources[source].name,
+        Input::View(view) => &plan.views[view].table.name,
+    }
+}
+
+fn line(out: &mut String, depth: usize, text: &str) {
+    let _ = writeln!(out, "{:1$}{text}", "", depth * 2);
+}
+
+/// Describes the dataflow as a graph in Graphviz's language.
+#[must_use]
+pub fn graphviz(plan: &Plan) -> String {
+    let lowered = lower(plan);
+    let mut out = String::from("digraph job {\n  rankdir=LR;\n  node [shape=box, fontname=\"sans-serif\"];\n");
+    for source in &plan.sources {
+        node(&mut out, &format!("source {}", source.name), "cds");
+    }
+    for fold in &lowered.folds {
+        let name = format!("fold {}", fold_name(plan, fold));
+        node(&mut out, &name, "cylinder");
+        if fold.components.iter().any(|component| component.feed.is_some()) {
+            edge(&mut out, &place(plan, fold.input), &name);
+        }
+        for component in &fold.components {
+            let to = match component.role {
+                Role::Contribution { fold, .. } => format!("fold {}", fold_name(plan, &lowered.folds[fold])),
+                Role::Rows(_) => place(plan, Input::View(component.view)),
+            };
+            edge(&mut out, &name, &to);
+        }
+    }
+    for (index, view) in plan.views.iter().enumerate() {
+        node(&mut out, &place(plan, Input::View(index)), "note");
+        if lowered.maps.contains(&index) {
+            edge(&mut out, &place(plan, view.input), &place(plan, Input::View(index)));
+        }
+    }
+    out.push_str("}\n");
+    out
+}
+
+fn place(plan: &Plan, input: Input) -> String {
+    let kind = if matches!(input, Input::Source(_)) { "source" } else { "view" };
+    format!("{kind} {}", input_name(plan, input))
+}
+
+fn node(out: &mut String, name: &str, shape: &str) {
+    let _ = writeln!(out, "  {} [shape={shape}];", quoted(name));
+}
+
+fn edge(out: &mut String, from: &str, to: &str) {
+    let _ = writeln!(out, "  {} -> {};", quoted(from), quoted(to));
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""))
+}
