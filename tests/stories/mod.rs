@@ -1,0 +1,9 @@
+//! The tests, one file a story.
+
+mod dead_letters;
+mod embedded;
+mod existing_tables;
+mod freshness;
+mod refusals;
+mod state_over_http;
+mod whole_pipeline;

@@ -1,0 +1,195 @@
+//! One Kafka broker for the whole test run: the real one, from its jars, in KRaft mode.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::process::Command;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::server::{Server, cache, free_ports, listens, run};
+
+/// The jars' folder carries the version, so that another one is fetched and not mixed in.
+const VERSION: &str = "4.1.0";
+
+/// The broker.
+pub(crate) struct Kafka {
+    address: String,
+    _server: Server,
+}
+
+/// One record as a test's own consumer read it.
+pub(crate) struct Record {
+    /// The record's partition.
+    pub(crate) partition: i32,
+    /// The record's offset.
+    pub(crate) offset: i64,
+    /// Its value; empty for a null one.
+    pub(crate) payload: Vec<u8>,
+}
+
+impl Kafka {
+    /// Returns the broker, which the first caller starts.
+    pub(crate) fn shared() -> &'static Kafka {
+        static SHARED: OnceLock<Kafka> = OnceLock::new();
+        SHARED.get_or_init(Kafka::start)
+    }
+
+    fn start() -> Kafka {
+        let jars = format!("{}/*", jars().display());
+        let folder = tempfile::Builder::new().prefix("freshet-kafka-").tempdir().expect("a temporary folder").keep();
+        let [port, controller] = free_ports();
+        let config = folder.join("server.properties");
+        std::fs::write(&config, properties(&folder, port, controller)).expect("the folder can be written");
+        let tool = |arguments: &[&str]| run(java(&jars).arg("kafka.tools.StorageTool").args(arguments));
+        let id = tool(&["random-uuid"]);
+        let config = config.to_string_lossy().into_owned();
+        tool(&["format", "-t", id.trim(), "-c", &config]);
+        let heap = ["-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", &jars, "kafka.Kafka", &config];
+        let command: Vec<String> = std::iter::once("java").chain(heap).map(str::to_owned).collect();
+        let mut server = Server::start("kafka", &folder, "TERM", &command);
+        let address = format!("127.0.0.1:{port}");
+        let probe: BaseConsumer = client(&address).create().expect("a consumer");
+        server.wait_until(|| listens(port) && probe.fetch_metadata(None, Duration::from_secs(5)).is_ok());
+        Kafka { address, _server: server }
+    }
+
+    /// Returns the broker's URL, without a topic.
+    pub(crate) fn url(&self) -> String {
+        format!("kafka://{}", self.address)
+    }
+
+    /// Creates a topic.
+    pub(crate) fn create(&self, topic: &str, partitions: i32) {
+        let admin: AdminClient<DefaultClientContext> = client(&self.address).create().expect("an admin client");
+        let topics = [NewTopic::new(topic, partitions, TopicReplication::Fixed(1))];
+        let results = block_on(admin.create_topics(&topics, &AdminOptions::new())).expect("the broker answers");
+        for result in results {
+            result.unwrap_or_else(|(name, code)| panic!("cannot create the topic {name}: {code}"));
+        }
+    }
+
+    /// Appends payloads to a partition, in order, and waits until the broker has them; `None` is a null payload.
+    pub(crate) fn produce(&self, topic: &str, partition: i32, payloads: &[Option<Vec<u8>>]) {
+        let producer: BaseProducer = client(&self.address).set("linger.ms", "0").create().expect("a producer");
+        for payload in payloads {
+            let mut record = BaseRecord::<(), [u8]>::to(topic).partition(partition);
+            record.payload = payload.as_deref();
+            while let Err((error, back)) = producer.send(record) {
+                assert_eq!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull));
+                record = back;
+                producer.poll(Duration::from_millis(50));
+            }
+        }
+        producer.flush(Duration::from_secs(30)).expect("the broker takes the records");
+    }
+
+    /// Reads every committed record that a topic holds now, partition by partition.
+    pub(crate) fn read(&self, topic: &str, mut each: impl FnMut(Record)) {
+        let consumer: BaseConsumer = client(&self.address)
+            .set("group.id", "oracle")
+            .set("enable.auto.commit", "false")
+            .set("isolation.level", "read_committed")
+            .set("enable.partition.eof", "true")
+            .set("fetch.queue.backoff.ms", "5")
+            .create()
+            .expect("a consumer");
+        for partition in 0..self.partitions(topic) {
+            let mut list = TopicPartitionList::new();
+            list.add_partition_offset(topic, partition, Offset::Beginning).expect("an offset");
+            consumer.assign(&list).expect("an assignment");
+            read_to_end(&consumer, &mut each);
+        }
+    }
+
+    fn partitions(&self, topic: &str) -> i32 {
+        let probe: BaseConsumer = client(&self.address).create().expect("a consumer");
+        let metadata = probe.fetch_metadata(Some(topic), Duration::from_secs(10)).expect("the broker answers");
+        i32::try_from(metadata.topics()[0].partitions().len()).expect("few partitions")
+    }
+}
+
+fn read_to_end(consumer: &BaseConsumer, each: &mut impl FnMut(Record)) {
+    loop {
+        match consumer.poll(Duration::from_secs(20)) {
+            Some(Ok(message)) => {
+                let payload = message.payload().unwrap_or_default().to_vec();
+                each(Record { partition: message.partition(), offset: message.offset(), payload });
+            }
+            Some(Err(KafkaError::PartitionEOF(_))) => return,
+            Some(Err(error)) => panic!("cannot read the topic: {error}"),
+            None => panic!("the broker brought nothing for 20 s"),
+        }
+    }
+}
+
+fn client(address: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", address);
+    config
+}
+
+fn java(class_path: &str) -> Command {
+    let mut command = Command::new("java");
+    command.args(["-Xmx96m", "-XX:TieredStopAtLevel=1", "-cp", class_path]);
+    command
+}
+
+fn properties(folder: &Path, port: u16, controller: u16) -> String {
+    let data = folder.join("data");
+    format!(
+        "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
+         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\ncontroller.listener.names=CONTROLLER\n\
+         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\nlog.dirs={}\n\
+         offsets.topic.replication.factor=1\noffsets.topic.num.partitions=1\n\
+         transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\ntransaction.state.log.num.partitions=2\n\
+         group.initial.rebalance.delay.ms=0\nauto.create.topics.enable=false\nmessage.max.bytes=10485760\n",
+        data.display()
+    )
+}
+
+/// Returns the folder of the broker's jars; the first run on a machine fetches them.
+fn jars() -> PathBuf {
+    let folder = cache().join(format!("kafka-{VERSION}"));
+    std::fs::create_dir_all(&folder).unwrap_or_else(|e| panic!("cannot create {}: {e}", folder.display()));
+    let lock = File::create(folder.join("lock")).expect("the cache can be written");
+    lock.lock().expect("the cache can be locked");
+    let done = folder.join("complete");
+    if !done.exists() {
+        let pom = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/kafka/pom.xml");
+        let into = format!("-DoutputDirectory={}", folder.display());
+        run(Command::new("mvn").args(["-q", "-B", "-f", pom, "dependency:copy-dependencies", &into]));
+        File::create(done).expect("the cache can be written");
+    }
+    folder
+}
+
+/// Waits for a future on this thread: the admin client has no other interface, and the tests need no runtime beside.
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
