@@ -55,12 +55,18 @@ fn function(call: &AggregateFunction) -> Planned<Function> {
             let remedy = "write a view that groups by the value, and aggregate that view";
             Err(Refusal::new(format!("{name}(distinct …) is not supported"), remedy))
         }
-        (name, _) => Err(Refusal::new(format!("the aggregate {name}() is not one that Freshet keeps"), "use count, sum, avg, min or max")),
+        (name, _) => {
+            Err(Refusal::new(format!("the aggregate {name}() is not one that Freshet keeps"), "use count, sum, avg, min or max"))
+        }
     }
 }
 
 /// The argument with its column type; `None` where every row counts.
-fn argument(grouping: &mut Grouping<'_>, call: &AggregateFunction, schema: &DFSchema) -> Planned<Option<(Expression, ColumnType)>> {
+fn argument(
+    grouping: &mut Grouping<'_>,
+    call: &AggregateFunction,
+    schema: &DFSchema,
+) -> Planned<Option<(Expression, ColumnType)>> {
     let name = call.func.name();
     let [argument] = call.params.args.as_slice() else {
         return Err(Refusal::new(format!("{name}() takes one argument"), "write one aggregate for each"));

@@ -5,19 +5,26 @@
 use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
-    Distinct, Expr, Function, FunctionArguments, GroupByExpr, Ident, ObjectName, Query, Select, SelectItem, SetExpr, TableFactor, Visit, Visitor,
+    Distinct, Expr, Function, FunctionArguments, GroupByExpr, Ident, ObjectName, Query, Select, SelectItem, SetExpr, TableFactor,
+    Visit, Visitor,
 };
 
 use super::error::{Planned, Refusal};
 use super::functions::Functions;
 use super::window;
 
+/// An expression may not be nested deeper: evaluating one recurses, on the stack of a worker's thread.
+pub(super) const MAX_DEPTH: usize = 400;
+
+/// The way out for such an expression.
+pub(super) const TOO_DEEP: &str = "write long OR chains as x IN (…), and divide the rest";
+
 /// Accepts a query that has only clauses which Freshet can keep.
 ///
 /// # Errors
 /// Names the first clause that it cannot.
 pub(super) fn check(query: &Query, functions: &Functions) -> Planned<()> {
-    match query.visit(&mut Clauses { functions }) {
+    match query.visit(&mut Clauses { functions, depth: 0 }) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(refusal) => Err(*refusal),
     }
@@ -41,6 +48,8 @@ pub(super) fn single(name: &ObjectName) -> Option<String> {
 
 struct Clauses<'a> {
     functions: &'a Functions,
+    /// How many expressions the visited one stands in.
+    depth: usize,
 }
 
 type Verdict = ControlFlow<Box<Refusal>>;
@@ -141,12 +150,24 @@ impl Visitor for Clauses<'_> {
     }
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> Verdict {
+        self.depth += 1;
+        if self.depth > MAX_DEPTH {
+            let problem = format!("an expression is nested more than {MAX_DEPTH} deep");
+            return ControlFlow::Break(Box::new(Refusal::new(problem, TOO_DEEP)));
+        }
         match expr {
-            Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => refuse("a subquery in an expression", VIEW_OF_ITS_OWN),
+            Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => {
+                refuse("a subquery in an expression", VIEW_OF_ITS_OWN)
+            }
             Expr::Rollup(_) | Expr::Cube(_) | Expr::GroupingSets(_) => grouping_sets(),
             Expr::Function(function) => self.function(function),
             _ => ControlFlow::Continue(()),
         }
+    }
+
+    fn post_visit_expr(&mut self, _: &Expr) -> Verdict {
+        self.depth -= 1;
+        ControlFlow::Continue(())
     }
 }
 

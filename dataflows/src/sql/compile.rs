@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field};
 use datafusion_common::DFSchema;
-use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion_expr::execution_props::ExecutionProps;
 use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion_expr::simplify::SimplifyContext;
@@ -14,6 +14,7 @@ use datafusion_physical_expr::expressions::BinaryExpr;
 use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 use freshet_model::ColumnType;
 
+use super::clauses::{MAX_DEPTH, TOO_DEEP};
 use super::error::{Planned, Refusal};
 use super::text;
 use crate::plan::Expression;
@@ -37,6 +38,7 @@ impl Compiler {
 
     /// Brings an expression into the form in which equal ones have equal texts.
     pub(super) fn simplify(&self, expr: Expr) -> Planned<Expr> {
+        check_depth(&expr)?;
         Ok(self.simplifier.simplify(expr.unalias_nested().data)?)
     }
 
@@ -74,6 +76,25 @@ pub(super) fn column_type(data_type: &DataType, what: &str) -> Planned<ColumnTyp
         };
         Refusal::new(format!("{what} is of type {data_type}, which no column can hold"), remedy)
     })
+}
+
+/// Refuses what views put into one another have made too deep.
+fn check_depth(expr: &Expr) -> Planned<()> {
+    let mut level = vec![expr];
+    for _ in 0..2 * MAX_DEPTH {
+        let mut below = Vec::new();
+        for part in level {
+            part.apply_children(|child| {
+                below.push(child);
+                Ok(TreeNodeRecursion::Continue)
+            })?;
+        }
+        if below.is_empty() {
+            return Ok(());
+        }
+        level = below;
+    }
+    Err(Refusal::new("the expressions of the views that this one reads add up to one that is nested too deep", TOO_DEEP))
 }
 
 /// Makes integer arithmetic fail on overflow, where DataFusion would wrap round.

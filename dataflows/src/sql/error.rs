@@ -77,7 +77,8 @@ fn from_schema_error(error: &SchemaError) -> Refusal {
             Refusal::new(format!("column '{}' is ambiguous", field.name), "put the table's name before it")
         }
         SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
-            Refusal::new(format!("two columns are named '{name}'"), "give one of them another name with AS")
+            let remedy = "give one of them another name with AS; inside aggregates and GROUP BY, in a subquery in FROM";
+            Refusal::new(format!("two columns are named '{name}'"), remedy)
         }
     }
 }
@@ -88,6 +89,10 @@ fn from_message(message: &str) -> Refusal {
     let lower = message.to_lowercase();
     let remedy = if lower.contains("group by clause or") || lower.contains("must be in group by") {
         "add the column to GROUP BY, or put it into an aggregate such as max(…)"
+    } else if lower.contains("in the where clause") {
+        "put a condition on groups into HAVING"
+    } else if lower.contains("cannot be nested") {
+        "write the inner aggregate as a view of its own and read that view in FROM"
     } else if lower.contains("coerc") || lower.contains("cannot infer common") || lower.contains("cast") {
         "make the types agree with CAST(… AS …)"
     } else if lower.contains("unique expression names") {
@@ -112,7 +117,11 @@ fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a s
         if prefix { edits.min(1) } else { edits }
     };
     let most = (name.chars().count() / 3).max(1);
-    known.map(|other| (distance(other), other)).filter(|(edits, _)| *edits <= most).min_by_key(|(edits, _)| *edits).map(|(_, other)| other)
+    known
+        .map(|other| (distance(other), other))
+        .filter(|(edits, _)| *edits <= most)
+        .min_by_key(|(edits, _)| *edits)
+        .map(|(_, other)| other)
 }
 
 /// Writes a name as SQL needs it: in quotes if it has capital letters or odd characters.

@@ -91,7 +91,8 @@ fn split_filter(input: &Relation) -> Planned<(Vec<Expr>, Vec<Expr>)> {
             Mentions { windows: false, .. } => below.push(condition.clone()),
             Mentions { windows: true, others: false } => above.push(condition.clone()),
             Mentions { windows: true, others: true } => {
-                let problem = format!("the condition {} mixes the window's bounds with columns of events", text::canonical(condition)?);
+                let problem =
+                    format!("the condition {} mixes the window's bounds with columns of events", text::canonical(condition)?);
                 return Err(Refusal::new(problem, "divide it into conditions on the one or the other, joined by AND"));
             }
         }
@@ -156,7 +157,8 @@ impl<'a> Grouping<'a> {
         let expr = self.input.bind(expr, schema)?;
         match Mentions::of(&expr, &self.input.base) {
             Mentions { windows: true, others: true } => {
-                let problem = format!("the GROUP BY expression {} mixes the window's bounds with other columns", text::canonical(&expr)?);
+                let problem =
+                    format!("the GROUP BY expression {} mixes the window's bounds with other columns", text::canonical(&expr)?);
                 Err(Refusal::new(problem, "group by the window's bounds and by the other columns separately"))
             }
             Mentions { windows: true, .. } => {

@@ -34,6 +34,7 @@ mod view;
 mod window;
 
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use arrow::datatypes::{Field, Schema};
 use datafusion_common::config::ConfigOptions;
@@ -64,11 +65,25 @@ pub struct ViewDefinition {
     pub emit: Emit,
 }
 
+/// Enough for the longest text that is accepted; what is not used is never touched.
+const STACK_BYTES: usize = 256 << 20;
+
 /// Plans the views of a job over its sources.
 ///
 /// # Errors
 /// Names the view that cannot be planned, what is wrong with it, and what to write instead.
 pub fn plan(sources: &[SourcePlan], views: &[ViewDefinition]) -> Result<Plan, PlanError> {
+    // Parsing and planning recurse over expressions before it is known how deep they are, so they get a stack to do it on.
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("sql".to_owned()).stack_size(STACK_BYTES);
+        match thread.spawn_scoped(scope, || plan_views(sources, views)) {
+            Ok(planning) => planning.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(_) => plan_views(sources, views),
+        }
+    })
+}
+
+fn plan_views(sources: &[SourcePlan], views: &[ViewDefinition]) -> Result<Plan, PlanError> {
     check_names(sources, views)?;
     let functions = Functions::new();
     let queries = parse(sources, views, &functions)?;
@@ -120,6 +135,13 @@ fn parse(sources: &[SourcePlan], views: &[ViewDefinition], functions: &Functions
 }
 
 fn view(definition: &ViewDefinition, query: &Query, tables: &Names<'_>, catalog: &Catalog<'_>) -> Planned<KnownView> {
+    // DataFusion has rules that panic on rare literals; nothing of what they were working on is used afterwards.
+    let planned = catch_unwind(AssertUnwindSafe(|| plan_view(definition, query, tables, catalog)));
+    let remedy = "write its expressions in another way, beginning with the literals";
+    planned.unwrap_or_else(|_| Err(Refusal::new("planning the query failed inside DataFusion", remedy)))
+}
+
+fn plan_view(definition: &ViewDefinition, query: &Query, tables: &Names<'_>, catalog: &Catalog<'_>) -> Planned<KnownView> {
     // Literals with a point are exact decimals, as in PostgreSQL; text is Utf8, as in the sources' batches.
     let options = ParserOptions::new().with_parse_float_as_decimal(true).with_map_string_types_to_utf8view(false);
     let planner = SqlToRel::new_with_options(tables, options);

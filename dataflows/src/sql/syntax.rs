@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, Query, Statement, TableFactor, TableFunctionArgs, Visit, Visitor,
+    CastKind, DataType, Expr, FunctionArg, FunctionArgExpr, Query, Statement, TableFactor, TableFunctionArgs, Value,
+    ValueWithSpan, Visit, Visitor, visit_expressions_mut,
 };
 use datafusion_sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion_sql::sqlparser::keywords::Keyword;
@@ -14,7 +15,7 @@ use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use super::clauses::{normal, single};
 use super::error::{Planned, Refusal};
 
-/// A view's text may not be longer: planning walks expressions recursively, and its stack is finite.
+/// A view's text may not be longer.
 const MAX_SQL_BYTES: usize = 64 * 1024;
 
 /// Declared names that have capital letters, by their lower-case form: unquoted, they are taken as declared.
@@ -38,7 +39,10 @@ impl Spelling {
     /// Puts quotes round the unquoted names that are declared with capital letters.
     fn apply(&self, tokens: &mut [TokenWithSpan]) {
         for i in 0..tokens.len() {
-            let called = tokens[i + 1..].iter().find(|t| !matches!(t.token, Token::Whitespace(_))).is_some_and(|t| t.token == Token::LParen);
+            let called = tokens[i + 1..]
+                .iter()
+                .find(|t| !matches!(t.token, Token::Whitespace(_)))
+                .is_some_and(|t| t.token == Token::LParen);
             let Token::Word(word) = &mut tokens[i].token else { continue };
             if called || word.quote_style.is_some() || word.keyword != Keyword::NoKeyword {
                 continue;
@@ -67,11 +71,35 @@ pub(super) fn parse(sql: &str, spelling: &Spelling) -> Planned<Box<Query>> {
     let mut parser = Parser::new(&dialect).with_tokens_with_locations(tokens);
     let mut statements = parser.parse_statements().map_err(|e| wrong(e.to_string()))?;
     match (statements.pop(), statements.len()) {
-        (Some(Statement::Query(query)), 0) => Ok(query),
+        (Some(Statement::Query(mut query)), 0) => {
+            exponents_as_doubles(&mut query);
+            Ok(query)
+        }
         (Some(_), 0) => Err(Refusal::new("the statement is not a SELECT", one_select)),
         (None, _) => Err(Refusal::new("there is no SQL", one_select)),
         _ => Err(Refusal::new("there are several statements", one_select)),
     }
+}
+
+/// Makes numbers with an exponent doubles, as in the SQL standard; those with a point alone are exact decimals.
+///
+/// DataFusion would make them decimals of a negative scale, on which its own rules divide by zero.
+fn exponents_as_doubles(query: &mut Query) {
+    let _: ControlFlow<()> = visit_expressions_mut(query, |expr| {
+        if let Expr::Value(ValueWithSpan { value: Value::Number(number, _), .. }) = expr
+            && number.contains(['e', 'E'])
+        {
+            let number = Expr::Value(Value::SingleQuotedString(number.clone()).into());
+            *expr = Expr::Cast {
+                kind: CastKind::Cast,
+                expr: Box::new(number),
+                data_type: DataType::DoublePrecision,
+                array: false,
+                format: None,
+            };
+        }
+        ControlFlow::Continue(())
+    });
 }
 
 /// Returns the names in FROM, wherever in the query.

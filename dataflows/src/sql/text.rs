@@ -11,7 +11,11 @@ use super::error::{Planned, quoted_if_needed};
 
 /// Returns the canonical text of a simplified expression.
 pub(super) fn canonical(expr: &Expr) -> Planned<String> {
-    Ok(expr.clone().transform_up(|part| leaf(&part).map(|text| text.map_or(Transformed::no(part), Transformed::yes)))?.data.to_string())
+    Ok(expr
+        .clone()
+        .transform_up(|part| leaf(&part).map(|text| text.map_or(Transformed::no(part), Transformed::yes)))?
+        .data
+        .to_string())
 }
 
 /// A name or a literal, as a column whose name is the text to be shown.

@@ -16,9 +16,14 @@ pub(super) struct Types;
 impl TypePlanner for Types {
     fn plan_type_field(&self, sql_type: &SqlType) -> Result<Option<FieldRef>> {
         let data_type = match sql_type {
-            SqlType::Timestamp(..) | SqlType::TimestampNtz(..) | SqlType::Datetime(_) => DataType::Timestamp(TimeUnit::Microsecond, None),
+            SqlType::Timestamp(..) | SqlType::TimestampNtz(..) | SqlType::Datetime(_) => {
+                DataType::Timestamp(TimeUnit::Microsecond, None)
+            }
             SqlType::Float(_) | SqlType::Real | SqlType::Float4 => DataType::Float64,
-            SqlType::Varchar(Some(_)) | SqlType::Char(Some(_)) | SqlType::CharacterVarying(Some(_)) | SqlType::Character(Some(_)) => {
+            SqlType::Varchar(Some(_))
+            | SqlType::Char(Some(_))
+            | SqlType::CharacterVarying(Some(_))
+            | SqlType::Character(Some(_)) => {
                 let remedy = "cast to text, and cut with left(x, n) where that is meant";
                 return Err(Refusal::new(format!("a cast to {sql_type} does not shorten the text"), remedy).into());
             }

@@ -26,7 +26,12 @@ struct Output {
 }
 
 /// Builds the view that a definition's lowered query stands for; `names` are its columns' names.
-pub(super) fn build(definition: &ViewDefinition, relation: Relation, names: &[String], catalog: &Catalog<'_>) -> Planned<KnownView> {
+pub(super) fn build(
+    definition: &ViewDefinition,
+    relation: Relation,
+    names: &[String],
+    catalog: &Catalog<'_>,
+) -> Planned<KnownView> {
     let fields = relation.groups.as_ref().map_or_else(|| relation.base.fields(), Groups::fields);
     let compiler = Compiler::new(fields)?;
     if let (Some(call), None) = (&relation.base.window, &relation.groups) {
@@ -149,7 +154,9 @@ fn keys(
             }
             (Err(missing), None) => {
                 let lacks = &missing.name;
-                warnings.push(format!("view '{name}' has no key, since it leaves out {lacks}: no table can hold it, only other views read it"));
+                warnings.push(format!(
+                    "view '{name}' has no key, since it leaves out {lacks}: no table can hold it, only other views read it"
+                ));
                 Ok(Vec::new())
             }
         },
@@ -164,7 +171,8 @@ fn growth(name: &str, relation: &Relation) -> Option<String> {
         Input::Source(_) => "use tumble, hop or session if old groups may be forgotten",
         Input::View(_) => "add the view's window_end to GROUP BY if old groups may be forgotten",
     };
-    (!closes).then(|| format!("view '{name}' keeps each of its groups for ever, since none has a time at which it is over: {advice}"))
+    (!closes)
+        .then(|| format!("view '{name}' keeps each of its groups for ever, since none has a time at which it is over: {advice}"))
 }
 
 fn map(relation: &Relation, outputs: &[Output], schema: SchemaRef, compiler: &Compiler) -> Planned<Map> {

@@ -26,7 +26,10 @@ pub(super) const WINDOW_COLUMNS: [&str; 3] = ["window_start", "window_end", "las
 const USAGE: [(&str, &str); 3] = [
     ("tumble", "tumble(source, INTERVAL '1 minute')"),
     ("hop", "hop(source, INTERVAL '1 minute', INTERVAL '5 minutes'), the slide before the size"),
-    ("session", "session(source, INTERVAL '5 minutes', key), with one or more keys and perhaps max_duration => INTERVAL '1 hour'"),
+    (
+        "session",
+        "session(source, INTERVAL '5 minutes', key), with one or more keys and perhaps max_duration => INTERVAL '1 hour'",
+    ),
 ];
 
 /// Returns the number of columns that a window adds.
@@ -65,7 +68,8 @@ impl WindowTable {
         for name in &WINDOW_COLUMNS[..width(&window)] {
             if fields.iter().any(|(_, field)| field.name() == name) {
                 let problem = format!("the input of {function}() has a column '{name}' already");
-                return Err(Refusal::new(problem, "give it another name in a view and read that").into());
+                let remedy = "if it is the window of an aggregated view, group by that; otherwise select it under another name";
+                return Err(Refusal::new(problem, remedy).into());
             }
             let time = DataType::Timestamp(TimeUnit::Microsecond, None);
             fields.push((table.clone(), Arc::new(Field::new(*name, time, true))));
@@ -175,7 +179,12 @@ impl Call {
         Ok(table)
     }
 
-    fn arguments(&self, given: &[FunctionArg], input: &LogicalPlan, context: &mut dyn RelationPlannerContext) -> Result<Arguments> {
+    fn arguments(
+        &self,
+        given: &[FunctionArg],
+        input: &LogicalPlan,
+        context: &mut dyn RelationPlannerContext,
+    ) -> Result<Arguments> {
         let mut arguments = Arguments { positional: Vec::new(), max_duration: None };
         for argument in given {
             let (name, value) = match argument {
