@@ -97,9 +97,8 @@ fn parse_fraction(text: &[u8]) -> Option<(i64, &[u8])> {
         return None;
     }
     let mut micros = 0;
-    for place in 0..6 {
-        let digit = if place < digits { text[place] - b'0' } else { 0 };
-        micros = micros * 10 + i64::from(digit);
+    for digit in text[..digits].iter().chain(b"000000").take(6) {
+        micros = micros * 10 + i64::from(digit - b'0');
     }
     Some((micros, &text[digits..]))
 }

@@ -1,0 +1,73 @@
+//! Turns lines into a batch: the decoder takes those within the limit, the others become dead letters here.
+
+use std::ops::Range;
+
+use freshet_model::{Batch, DeadLetter, Offset, PartitionId, Progress, Reason, Timestamp};
+
+use super::lines::Line;
+use crate::SourceOptions;
+use crate::format::json::Decoder;
+
+/// A decoder that also takes lines whose contents were dropped.
+pub(super) struct Intake {
+    source: String,
+    limit: usize,
+    decoder: Decoder,
+    oversized: Vec<DeadLetter>,
+    oversized_bytes: usize,
+}
+
+impl Intake {
+    /// Prepares for the columns and limits of a source.
+    pub(super) fn new(options: &SourceOptions) -> Intake {
+        Intake {
+            source: options.name.clone(),
+            limit: options.max_record_bytes,
+            decoder: Decoder::new(options),
+            oversized: Vec::new(),
+            oversized_bytes: 0,
+        }
+    }
+
+    /// Says what time it is.
+    pub(super) fn set_now(&mut self, now: Timestamp) {
+        self.decoder.set_now(now);
+    }
+
+    /// Tells whether it should be finished before it takes more.
+    pub(super) fn is_full(&self) -> bool {
+        self.decoder.is_full()
+    }
+
+    /// Takes one line; returns its length.
+    pub(super) fn take(&mut self, offset: Offset, line: Line<'_>) -> u64 {
+        let (head, bytes) = match line {
+            Line::Record(record) => {
+                self.decoder.decode(offset, Some(record));
+                return record.len() as u64;
+            }
+            Line::Oversized { head, bytes } => (head, bytes),
+        };
+        self.oversized_bytes += usize::try_from(bytes).unwrap_or(usize::MAX);
+        self.oversized.push(DeadLetter {
+            source: self.source.clone(),
+            partition: 0,
+            offset,
+            reason: Reason::Oversized,
+            detail: format!("the record has {bytes} bytes, the source takes {}", self.limit),
+            payload: head.to_vec(),
+        });
+        bytes
+    }
+
+    /// Returns what has been taken, and begins anew.
+    pub(super) fn finish(&mut self, partition: PartitionId, range: Range<Offset>, progress: Progress) -> Batch {
+        let mut batch = self.decoder.finish(partition, range, progress);
+        batch.bytes += std::mem::take(&mut self.oversized_bytes);
+        for letter in self.oversized.drain(..) {
+            batch.dead.push(DeadLetter { partition, ..letter });
+        }
+        batch.dead.sort_by_key(|letter| letter.offset);
+        batch
+    }
+}

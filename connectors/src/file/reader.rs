@@ -1,0 +1,139 @@
+//! Reads records from the lines of several inputs in turn.
+
+use std::time::{Duration, Instant};
+
+use freshet_model::{Batch, Offset, PartitionId, Progress, Timestamp};
+
+use super::input::{Fetched, Input};
+use super::intake::Intake;
+use super::lines::Lines;
+use crate::{Error, Reader, SourceOptions};
+
+/// How often an input is looked at for more.
+const POLL: Duration = Duration::from_millis(5);
+/// So many chunks are read of one partition before the others get their turn, however few lines they hold.
+const CHUNKS_A_TURN: usize = 64;
+
+/// One partition, and how far it has been read.
+pub(super) struct Cursor {
+    partition: PartitionId,
+    input: Input,
+    lines: Lines,
+    /// The number of the next line.
+    next: Offset,
+    /// Length of the lines so far, for an estimate of how many wait.
+    bytes: u64,
+    /// The progress told last.
+    told: Option<Progress>,
+}
+
+impl Cursor {
+    /// Begins at the first line of an input; a line of more than `limit` bytes is oversized.
+    pub(super) fn new(partition: PartitionId, input: Input, limit: usize) -> Cursor {
+        Cursor { partition, input, lines: Lines::new(limit), next: 0, bytes: 0, told: None }
+    }
+
+    /// Passes over all complete lines that are there now.
+    pub(super) fn skip_to_end(&mut self, thing: &str) -> Result<(), Error> {
+        loop {
+            while self.lines.next().is_some() {
+                self.next += 1;
+            }
+            if self.input.fetch(thing, &mut self.lines)? != Fetched::Bytes {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Gives at most so many lines to `intake` and returns how the partition stands then.
+    fn read(&mut self, thing: &str, most: usize, intake: &mut Intake) -> Result<Progress, Error> {
+        let end = self.next.saturating_add(Offset::try_from(most).unwrap_or(Offset::MAX));
+        let mut chunks = 0;
+        while self.next < end && chunks < CHUNKS_A_TURN && !intake.is_full() {
+            if let Some(line) = self.lines.next() {
+                self.bytes += intake.take(self.next, line);
+                self.next += 1;
+                continue;
+            }
+            chunks += 1;
+            match self.input.fetch(thing, &mut self.lines)? {
+                Fetched::Bytes => {}
+                Fetched::Nothing => return Ok(Progress::AtEnd),
+                Fetched::End => {
+                    if let Some(line) = self.lines.finish() {
+                        self.bytes += intake.take(self.next, line);
+                        self.next += 1;
+                    }
+                    return Ok(Progress::Finished);
+                }
+            }
+        }
+        Ok(Progress::Behind(self.waiting()))
+    }
+
+    /// Estimates how many lines wait.
+    fn waiting(&self) -> u64 {
+        let mean = self.bytes / self.next.cast_unsigned().max(1) + 1;
+        ((self.input.waiting() + self.lines.waiting() as u64) / mean).max(1)
+    }
+}
+
+/// The cursors of one thread.
+pub(super) struct FileReader {
+    thing: String,
+    intake: Intake,
+    cursors: Vec<Cursor>,
+    /// The cursor that goes first in the next read, so that a small `max_records` starves none.
+    turn: usize,
+}
+
+impl FileReader {
+    /// Reads the given cursors as the options say; `thing` names the source in errors.
+    pub(super) fn new(thing: String, options: &SourceOptions, cursors: Vec<Cursor>) -> FileReader {
+        FileReader { thing, intake: Intake::new(options), cursors, turn: 0 }
+    }
+
+    fn read_there(&mut self, max_records: usize, out: &mut Vec<Batch>) -> Result<(), Error> {
+        self.intake.set_now(Timestamp::now());
+        let mut left = max_records;
+        for step in 0..self.cursors.len() {
+            // An equal share of what is left for each of the partitions to come.
+            let most = left.div_ceil(self.cursors.len() - step);
+            let index = (self.turn + step) % self.cursors.len();
+            left -= self.read_partition(index, most, out)?;
+        }
+        self.turn = (self.turn + 1) % self.cursors.len().max(1);
+        Ok(())
+    }
+
+    /// Reads at most so many lines of one partition, and returns how many.
+    fn read_partition(&mut self, index: usize, most: usize, out: &mut Vec<Batch>) -> Result<usize, Error> {
+        let cursor = &mut self.cursors[index];
+        if cursor.told == Some(Progress::Finished) || most == 0 {
+            return Ok(0);
+        }
+        let from = cursor.next;
+        let progress = cursor.read(&self.thing, most, &mut self.intake)?;
+        let news = cursor.told.as_ref().map(std::mem::discriminant) != Some(std::mem::discriminant(&progress));
+        if cursor.next > from || news {
+            cursor.told = Some(progress);
+            out.push(self.intake.finish(cursor.partition, from..cursor.next, progress));
+        }
+        Ok(usize::try_from(cursor.next - from).unwrap_or(most))
+    }
+}
+
+impl Reader for FileReader {
+    fn read(&mut self, max_records: usize, wait: Duration, out: &mut Vec<Batch>) -> Result<(), Error> {
+        let deadline = Instant::now() + wait;
+        let before = out.len();
+        loop {
+            self.read_there(max_records, out)?;
+            let now = Instant::now();
+            if out.len() > before || now >= deadline {
+                return Ok(());
+            }
+            std::thread::sleep(POLL.min(deadline - now));
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The four producers of the user-activity pipeline, as default parameters.
+
+use std::time::Duration;
+
+use super::Settings;
+
+/// What a generator is for; decides the parameters that are not given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// A trickle of current events, five a second, without end.
+    Basic,
+    /// Fifteen minutes of event time that end now, as fast as possible, then nothing more.
+    TimeSeries,
+    /// A high volume of current events: 10,000 a second, without end.
+    Full,
+    /// One event a partition, stamped late enough to close the windows that are open.
+    Finalizer,
+}
+
+/// All profiles by name, with a sentence about each.
+pub const PROFILES: [(&str, Profile, &str); 4] = [
+    ("basic", Profile::Basic, "a trickle of current events, five a second"),
+    ("time-series", Profile::TimeSeries, "fifteen minutes of events spread over event time, ending now"),
+    ("full", Profile::Full, "a high volume of current events, 10,000 a second"),
+    ("finalizer", Profile::Finalizer, "one late-stamped event a partition, which closes the open windows"),
+];
+
+/// Finds a profile by its name.
+#[must_use]
+pub fn profile(name: &str) -> Option<Profile> {
+    PROFILES.iter().find(|(known, _, _)| *known == name).map(|(_, profile, _)| *profile)
+}
+
+impl Profile {
+    /// Returns the parameters of a generator of this profile that names none.
+    #[must_use]
+    pub fn settings(self) -> Settings {
+        let common = Settings {
+            profile: self,
+            events: None,
+            rate: 0.0,
+            seed: 1,
+            partitions: 4,
+            users: 80_000,
+            urls: 500,
+            span: None,
+            disorder: Duration::from_secs(2),
+            late: 0.003,
+            malformed: 0.0005,
+            start: None,
+            at: None,
+        };
+        match self {
+            Profile::Basic => Settings { rate: 5.0, partitions: 1, users: 50, urls: 20, ..common },
+            Profile::TimeSeries => {
+                let span = Some(Duration::from_secs(15 * 60));
+                Settings { events: Some(9_000), span, partitions: 1, users: 500, urls: 50, ..common }
+            }
+            Profile::Full => Settings { rate: 10_000.0, ..common },
+            Profile::Finalizer => Settings { partitions: 1, late: 0.0, malformed: 0.0, disorder: Duration::ZERO, ..common },
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The parameters of a generator, from a URL's query or a command line's options.
+
+use std::time::Duration;
+
+use freshet_model::Timestamp;
+
+use super::profile::{PROFILES, Profile, profile};
+use super::value::Value;
+use crate::Error;
+use crate::open::{path_of, query_of};
+
+/// The names of all parameters.
+pub const PARAMETERS: [&str; 13] =
+    ["profile", "events", "rate", "seed", "partitions", "users", "urls", "span", "disorder", "late", "malformed", "start", "at"];
+
+/// The only data set: the events of pipeline 1.
+const DATA_SET: &str = "user_activity";
+const MAX_PARTITIONS: u64 = 10_000;
+const MAX_USERS: u64 = 1_000_000_000;
+const MAX_URLS: u64 = 1_000_000;
+
+/// The parameters of a generator.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// What it is for.
+    pub profile: Profile,
+    /// Number of events over all partitions; `None` for no end (the finalizer: one a partition).
+    pub events: Option<u64>,
+    /// Events a second over all partitions; 0 for as fast as possible.
+    pub rate: f64,
+    /// Another seed gives other events.
+    pub seed: u64,
+    /// Number of partitions.
+    pub partitions: i32,
+    /// Number of users, of whom a hundredth makes a fifth of the events.
+    pub users: u64,
+    /// Number of pages, skewed like the users.
+    pub urls: u64,
+    /// The event time that `events` events cover; `None` lets event time follow the rate.
+    pub span: Option<Duration>,
+    /// How much events lag behind their place in the order, in the mean.
+    pub disorder: Duration,
+    /// Share of events that lag 2.5 to 15 minutes.
+    pub late: f64,
+    /// Share of records that are no valid event.
+    pub malformed: f64,
+    /// Event time of the first event; `None` for now, or for so long ago that `span` ends now.
+    pub start: Option<Timestamp>,
+    /// Event time of the finalizer's events; `None` for 4.5 minutes ahead.
+    pub at: Option<Timestamp>,
+}
+
+impl Settings {
+    /// Reads `generator://local/user_activity?profile=full&rate=10000`; a profile may also stand in the place of the data set.
+    ///
+    /// # Errors
+    /// A parameter is unknown, cannot be read or does not fit the others.
+    pub fn from_url(url: &str) -> Result<Settings, Error> {
+        let name = path_of(url).split_once('/').map_or("", |(_, name)| name.trim_end_matches('/'));
+        let default = match profile(name) {
+            Some(profile) => profile,
+            None if name.is_empty() || name == DATA_SET => Profile::Full,
+            None => return Err(unknown("data set or profile", name, &format!("{DATA_SET}, {}", profile_names()))),
+        };
+        Settings::from_params(default, &query_of(url))
+    }
+
+    /// Reads parameters by name, over the defaults of the profile that they name, or else of `default`.
+    ///
+    /// # Errors
+    /// As for [`from_url`](Self::from_url).
+    pub fn from_params(default: Profile, params: &[(String, String)]) -> Result<Settings, Error> {
+        let last = |wanted: &str| params.iter().rev().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+        let chosen = match last("profile") {
+            Some(name) => profile(name).ok_or_else(|| unknown("profile", name, &profile_names()))?,
+            None => default,
+        };
+        let mut settings = chosen.settings();
+        for (name, text) in params {
+            settings.set(&Value { name, text })?;
+        }
+        // A span is there to fill a topic with history; nobody wants to wait for it at the pace of live events.
+        if last("span").is_some() && last("rate").is_none() {
+            settings.rate = 0.0;
+        }
+        settings.check()?;
+        Ok(settings)
+    }
+
+    fn set(&mut self, value: &Value<'_>) -> Result<(), Error> {
+        match value.name {
+            "profile" => {}
+            "events" => self.events = Some(value.whole(0, u64::MAX >> 8)?),
+            "rate" => self.rate = value.number()?,
+            "seed" => self.seed = value.whole(0, u64::MAX)?,
+            "partitions" => self.partitions = i32::try_from(value.whole(1, MAX_PARTITIONS)?).unwrap_or(1),
+            "users" => self.users = value.whole(1, MAX_USERS)?,
+            "urls" => self.urls = value.whole(1, MAX_URLS)?,
+            "span" => self.span = Some(value.duration()?),
+            "disorder" => self.disorder = value.duration()?,
+            "late" => self.late = value.share()?,
+            "malformed" => self.malformed = value.share()?,
+            "start" => self.start = Some(value.time()?),
+            "at" => self.at = Some(value.time()?),
+            name => return Err(unknown("parameter", name, &PARAMETERS.join(", "))),
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let refused = |problem: &str, remedy: &str| Err(Error::setup("generator", problem, remedy));
+        if self.profile == Profile::Finalizer {
+            return Ok(());
+        }
+        if self.at.is_some() {
+            return refused("at= is for the profile finalizer", "use start= for the first event's time, or profile=finalizer");
+        }
+        if self.events.is_none() && self.span.is_some() {
+            return refused("a span needs a number of events to fill it", "add events=…");
+        }
+        if self.events.is_none() && self.rate == 0.0 {
+            return refused("as fast as possible and without end is too much", "add events=… or rate=…");
+        }
+        Ok(())
+    }
+}
+
+fn unknown(kind: &str, name: &str, known: &str) -> Error {
+    Error::setup("generator", format!("there is no {kind} '{name}'"), format!("known are {known}"))
+}
+
+fn profile_names() -> String {
+    PROFILES.map(|(name, _, _)| name).join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_sets_what_it_names_and_leaves_the_rest_to_the_profile() {
+        let url = "generator://local/user_activity?profile=basic&rate=2.5&events=4_000&span=2h&late=0&start=2026-01-29T09:30:00Z";
+        let settings = Settings::from_url(url).unwrap();
+        let expected = Settings {
+            rate: 2.5,
+            events: Some(4000),
+            span: Some(Duration::from_secs(7200)),
+            late: 0.0,
+            start: Some(Timestamp(1_769_679_000_000_000)),
+            ..Profile::Basic.settings()
+        };
+        assert_eq!(settings, expected);
+    }
+
+    #[test]
+    fn the_path_may_name_the_profile() {
+        assert_eq!(Settings::from_url("generator://local/time-series").unwrap(), Profile::TimeSeries.settings());
+        assert_eq!(Settings::from_url("generator://local").unwrap(), Profile::Full.settings());
+        assert_eq!(Settings::from_url("generator://local/user_activity").unwrap(), Profile::Full.settings());
+    }
+
+    #[test]
+    fn a_span_without_a_rate_is_generated_at_once() {
+        let settings = Settings::from_url("generator://local/full?span=2h&events=10").unwrap();
+        assert_eq!(settings.rate, 0.0);
+    }
+
+    #[test]
+    fn what_is_wrong_is_refused_with_a_way_out() {
+        let cases = [
+            ("rat=5", "there is no parameter 'rat'; known are profile, events, rate,"),
+            ("rate=-1", "rate=-1 is not"),
+            ("rate=NaN", "rate=NaN is not"),
+            ("partitions=0", "partitions=0 is not a whole number from 1 to 10000"),
+            ("late=1.5", "share from 0 to 1"),
+            ("span=soon", "a duration, like 500ms, 15m or 2h"),
+            ("start=yesterday", "a time, like 2026-01-29T09:30:00Z"),
+            ("profile=fool", "there is no profile 'fool'; known are basic, time-series, full, finalizer"),
+            ("rate=0", "add events=… or rate=…"),
+            ("span=2h", "add events=…"),
+            ("at=2026-01-29T09:30:00Z", "profile=finalizer"),
+        ];
+        for (query, part) in cases {
+            let error = Settings::from_url(&format!("generator://local/user_activity?{query}")).unwrap_err().to_string();
+            assert!(error.contains(part), "{query}: {error}");
+        }
+        let error = Settings::from_url("generator://local/clicks").unwrap_err().to_string();
+        assert!(error.contains("known are user_activity, basic"), "{error}");
+    }
+}

@@ -1,0 +1,124 @@
+//! A topic as a source.
+
+use freshet_model::{Offset, PartitionId};
+use rdkafka::ClientConfig;
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::BaseConsumer;
+
+use super::address::Address;
+use super::batch_queue::BatchQueue;
+use super::client::{self, Context, Owned};
+use super::reader::{KafkaReader, Stretch};
+use super::topic::Inquiry;
+use crate::{Error, Reader, Source, SourceOptions};
+
+/// librdkafka's settings for low latency and bounded memory.
+///
+/// A full local queue makes the client pause a partition's fetches; by default it looks again after a whole second, which
+/// stalls a reader that is faster than that.
+const OWN: [(&str, &str); 8] = [
+    ("enable.partition.eof", "true"),
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("auto.offset.reset", "error"),
+    ("isolation.level", "read_committed"),
+    ("fetch.queue.backoff.ms", "2"),
+    ("fetch.wait.max.ms", "10"),
+    ("fetch.error.backoff.ms", "100"),
+];
+
+const OFFSETS: &str = "offsets are kept in the epoch log, not in a consumer group";
+
+/// What the user may not set.
+const OWNED: [Owned; 7] = [
+    ("group.id", OFFSETS),
+    ("group.instance.id", OFFSETS),
+    ("enable.auto.commit", OFFSETS),
+    ("enable.auto.offset.store", OFFSETS),
+    ("auto.offset.reset", "lost offsets must stop the job, and where it begins is said by 'from'"),
+    ("enable.partition.eof", "it tells when a partition has been read to its end"),
+    ("isolation.level", "records of open or aborted transactions must never count"),
+];
+
+/// Records that wait in a reader's memory, over all its partitions.
+const QUEUED_RECORDS: usize = 100_000;
+const QUEUED_KILOBYTES: usize = 32 * 1024;
+
+/// A topic of which each record is a JSON object.
+pub struct KafkaSource {
+    options: SourceOptions,
+    address: Address,
+    config: ClientConfig,
+    partitions: Vec<PartitionId>,
+    /// What is to be read of each partition.
+    pub(super) stretches: Vec<Stretch>,
+}
+
+impl KafkaSource {
+    /// Finds the topic, its partitions and the offsets between which they are to be read.
+    ///
+    /// # Errors
+    /// The url or a setting is wrong, no broker answers within ten seconds, or there is no such topic.
+    pub fn open(url: &str, options: SourceOptions) -> Result<KafkaSource, Error> {
+        let thing = thing(&options);
+        let address = Address::parse(&thing, url)?;
+        let config = client::configure(&thing, &address, &OWN, &OWNED, &options.settings)?;
+        let inquiry = Inquiry::new(&thing, &address, &config)?;
+        let Some(partitions) = inquiry.partitions(&address.topic)? else {
+            let problem = format!("topic '{}' does not exist at {}", address.topic, address.brokers);
+            return Err(Error::setup(thing, problem, "create it, or correct the url"));
+        };
+        let stretch = |&partition: &PartitionId| stretch(&inquiry, &options, partition);
+        let stretches = partitions.iter().map(stretch).collect::<Result<Vec<_>, _>>()?;
+        drop(inquiry);
+        Ok(KafkaSource { options, address, config, partitions, stretches })
+    }
+
+    /// Makes a reader whose queues together stay within the bounds of one.
+    fn open_reader(&self, partitions: &[PartitionId]) -> Result<KafkaReader, Error> {
+        let thing = thing(&self.options);
+        let wanted = partitions.iter().map(|wanted| {
+            let stretch = self.stretches.iter().find(|stretch| stretch.partition == *wanted);
+            stretch.cloned().ok_or_else(|| {
+                Error::setup(&thing, format!("topic '{}' has no partition {wanted}", self.address.topic), "start the job again")
+            })
+        });
+        let stretches = wanted.collect::<Result<Vec<_>, _>>()?;
+        let mut config = self.config.clone();
+        // Without a group these two bound each partition by itself.
+        bound(&mut config, "queued.max.messages.kbytes", QUEUED_KILOBYTES / partitions.len().max(1));
+        bound(&mut config, "queued.min.messages", QUEUED_RECORDS / partitions.len().max(1));
+        let context = Context::new(&thing, &self.address);
+        let consumer = BaseConsumer::from_config_and_context(&config, context).map_err(|e| client::refused(&thing, &e))?;
+        let topic = &self.address.topic;
+        let queue = BatchQueue::new(consumer, topic).map_err(|code| client::sort(&thing, topic, code))?;
+        KafkaReader::new(thing, topic, queue, &self.options, stretches)
+    }
+}
+
+impl Source for KafkaSource {
+    fn partitions(&self) -> &[PartitionId] {
+        &self.partitions
+    }
+
+    fn reader(&self, partitions: &[PartitionId]) -> Result<Box<dyn Reader>, Error> {
+        Ok(Box::new(self.open_reader(partitions)?))
+    }
+}
+
+fn thing(options: &SourceOptions) -> String {
+    format!("source '{}'", options.name)
+}
+
+/// Sets a bound unless the user has.
+fn bound(config: &mut ClientConfig, key: &str, value: usize) {
+    if config.get(key).is_none() {
+        config.set(key, value.max(1024).to_string());
+    }
+}
+
+/// Finds where a partition begins and, for a bounded run, ends.
+fn stretch(inquiry: &Inquiry<'_>, options: &SourceOptions, partition: PartitionId) -> Result<Stretch, Error> {
+    let (low, high): (Offset, Offset) = inquiry.watermarks(partition)?;
+    Ok(Stretch { partition, start: if options.from_latest { high } else { low }, end: options.bounded.then_some(high) })
+}

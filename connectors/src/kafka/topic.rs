@@ -1,0 +1,158 @@
+//! Asking the brokers about a topic, and making it.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use freshet_model::{Offset, PartitionId};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use super::address::Address;
+use super::client::{self, Context};
+use crate::Error;
+
+/// The brokers are given so long to answer when a job starts.
+pub(super) const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Partitions of a topic that Freshet makes.
+const NEW_PARTITIONS: i32 = 4;
+
+/// The topic has just been made and its leaders are being found: asked again after so long.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// The client may take so long to say why it has no answer.
+const REASON_WAIT: Duration = Duration::from_millis(500);
+
+/// A client that asks about topics.
+pub(super) struct Inquiry<'a> {
+    thing: &'a str,
+    address: &'a Address,
+    config: &'a ClientConfig,
+    consumer: BaseConsumer<Context>,
+    timeout: Duration,
+}
+
+impl<'a> Inquiry<'a> {
+    /// Makes a client; the brokers are not contacted yet.
+    pub(super) fn new(thing: &'a str, address: &'a Address, config: &'a ClientConfig) -> Result<Inquiry<'a>, Error> {
+        let context = Context::new(thing, address);
+        let consumer = BaseConsumer::from_config_and_context(config, context).map_err(|e| client::refused(thing, &e))?;
+        Ok(Inquiry { thing, address, config, consumer, timeout: OPEN_TIMEOUT })
+    }
+
+    /// Waits no longer than this for an answer.
+    #[cfg(test)]
+    pub(super) fn patience(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Lists the partitions of a topic, ascending, or none if it does not exist.
+    pub(super) fn partitions(&self, topic: &str) -> Result<Option<Vec<PartitionId>>, Error> {
+        let deadline = Instant::now() + self.timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now()).max(RETRY);
+            let metadata = match self.consumer.fetch_metadata(Some(topic), left) {
+                Ok(metadata) => metadata,
+                // A refused connection fails at once, but the brokers may just be starting. Polling hears the client's reasons.
+                Err(_) if Instant::now() < deadline => {
+                    self.consumer.poll(RETRY);
+                    continue;
+                }
+                Err(error) => return Err(self.unreachable(&error)),
+            };
+            let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(None) };
+            match found.error().map(RDKafkaErrorCode::from) {
+                None => {
+                    let mut ids: Vec<_> = found.partitions().iter().map(|partition| partition.id()).collect();
+                    ids.sort_unstable();
+                    return Ok((!ids.is_empty()).then_some(ids));
+                }
+                Some(RDKafkaErrorCode::UnknownTopicOrPartition) => return Ok(None),
+                Some(RDKafkaErrorCode::LeaderNotAvailable) if Instant::now() < deadline => thread::sleep(RETRY),
+                Some(code) => return Err(client::sort(self.thing, topic, code)),
+            }
+        }
+    }
+
+    /// Returns the offsets between which a partition holds committed records, half-open.
+    pub(super) fn watermarks(&self, partition: PartitionId) -> Result<(Offset, Offset), Error> {
+        let topic = &self.address.topic;
+        self.consumer.fetch_watermarks(topic, partition, self.timeout).map_err(|error| match error.rdkafka_error_code() {
+            Some(code) => client::sort(self.thing, topic, code),
+            None => self.unreachable(&error),
+        })
+    }
+
+    /// Makes a topic if it is missing, and lists its partitions.
+    pub(super) fn ensure(&self, topic: &str) -> Result<Vec<PartitionId>, Error> {
+        if let Some(partitions) = self.partitions(topic)? {
+            return Ok(partitions);
+        }
+        self.create(topic)?;
+        tracing::info!("{}: created topic '{topic}' with {NEW_PARTITIONS} partitions", self.thing);
+        // The broker that is asked next may not have heard of the topic yet.
+        let deadline = Instant::now() + self.timeout;
+        while Instant::now() < deadline {
+            if let Some(partitions) = self.partitions(topic)? {
+                return Ok(partitions);
+            }
+            thread::sleep(RETRY);
+        }
+        Err(Error::unavailable(self.thing, format!("topic '{topic}' was created, but the brokers do not show it")))
+    }
+
+    fn create(&self, topic: &str) -> Result<(), Error> {
+        let context = Context::new(self.thing, self.address);
+        let admin = AdminClient::from_config_and_context(self.config, context).map_err(|e| client::refused(self.thing, &e))?;
+        // -1: as many replicas as the brokers' default.
+        let wanted = [NewTopic::new(topic, NEW_PARTITIONS, TopicReplication::Fixed(-1))];
+        let options = AdminOptions::new().request_timeout(Some(self.timeout)).operation_timeout(Some(self.timeout));
+        let results = wait_for(admin.create_topics(&wanted, &options)).map_err(|error| self.unreachable(&error))?;
+        match results.into_iter().find_map(Result::err) {
+            None | Some((_, RDKafkaErrorCode::TopicAlreadyExists)) => Ok(()),
+            Some((_, code)) => Err(Error::setup(
+                self.thing,
+                format!("topic '{topic}' is missing and cannot be created ({code})"),
+                "create it, or let the user create topics",
+            )),
+        }
+    }
+
+    /// Describes that no broker answers, with the reason that the client has given meanwhile.
+    fn unreachable(&self, error: &KafkaError) -> Error {
+        // The reasons wait in the client's queue, among its log, until they are asked for.
+        let deadline = Instant::now() + REASON_WAIT;
+        while self.consumer.context().last_error().is_none() && Instant::now() < deadline {
+            self.consumer.poll(RETRY);
+        }
+        let reason = self.consumer.context().last_error().unwrap_or_else(|| error.to_string());
+        let problem = format!("the brokers at {} do not answer ({reason})", self.address.brokers);
+        Error::setup(self.thing, problem, "check that they run, and the hosts, ports and security settings")
+    }
+}
+
+/// Blocks until a future is done.
+fn wait_for<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut TaskContext::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
