@@ -83,11 +83,7 @@ impl Place {
 
     /// Says why a connection could not be made *again*: what has worked before may work later.
     pub(super) fn explain_reconnect(&self, error: &postgres::Error) -> Error {
-        let lasting = [
-            SqlState::INVALID_PASSWORD,
-            SqlState::INVALID_CATALOG_NAME,
-            SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
-        ];
+        let lasting = [SqlState::INVALID_PASSWORD, SqlState::INVALID_CATALOG_NAME, SqlState::INVALID_AUTHORIZATION_SPECIFICATION];
         if error.code().is_some_and(|code| lasting.contains(code)) {
             return self.explain_connect(error);
         }
@@ -104,7 +100,9 @@ impl Place {
                     SqlState::INSUFFICIENT_PRIVILEGE => {
                         "give the user the right: CREATE and TEMPORARY on the database, SELECT, INSERT, UPDATE and DELETE on the tables"
                     }
-                    SqlState::UNDEFINED_TABLE | SqlState::UNDEFINED_COLUMN => "restart the job, which creates and checks its tables",
+                    SqlState::UNDEFINED_TABLE | SqlState::UNDEFINED_COLUMN => {
+                        "restart the job, which creates and checks its tables"
+                    }
                     _ => "see the server's log for the statement",
                 };
                 Error::setup(&self.thing, format!("{} (SQLSTATE {})", db.message(), db.code().code()), remedy)

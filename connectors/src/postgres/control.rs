@@ -5,7 +5,7 @@
 //! and a commit whose reply was lost cannot be applied a second time.
 
 use freshet_model::{Commit, Epoch, Timestamp};
-use postgres::{Client, GenericClient, SimpleQueryMessage, Transaction};
+use postgres::{Client, SimpleQueryMessage, Transaction};
 
 use super::kind::{ColumnKind, ident, literal};
 use super::rejects::{Cell, DEAD_COLUMNS, LATE_COLUMNS, LEDGER_COUNTS, bigint};
@@ -94,7 +94,12 @@ pub(super) fn read(client: &mut Client, owner: &Owner) -> Result<Option<Held>, p
 }
 
 /// Begins a transaction, moves the progress on and writes the ledger, in one round trip. Tells whether the progress was still ours.
-pub(super) fn begin(client: &mut Client, owner: &Owner, previous: Option<Epoch>, commit: &Commit) -> Result<bool, postgres::Error> {
+pub(super) fn begin(
+    client: &mut Client,
+    owner: &Owner,
+    previous: Option<Epoch>,
+    commit: &Commit,
+) -> Result<bool, postgres::Error> {
     let Owner { job, sink, generation } = owner;
     let (job, sink) = (literal(job), literal(sink));
     let mut text = format!(

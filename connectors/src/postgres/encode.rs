@@ -7,7 +7,9 @@ use std::error::Error as StdError;
 use std::io;
 use std::ops::Range;
 
-use arrow::array::{Array, AsArray, BinaryArray, BooleanArray, Decimal128Array, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{
+    Array, AsArray, BinaryArray, BooleanArray, Decimal128Array, Float64Array, Int64Array, RecordBatch, StringArray,
+};
 use arrow::array::{ArrayRef, TimestampMicrosecondArray};
 use arrow::datatypes::{Decimal128Type, Float64Type, Int64Type, TimestampMicrosecondType};
 use postgres::types::private::BytesMut;

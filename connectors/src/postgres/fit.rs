@@ -232,8 +232,7 @@ mod tests {
 
     #[test]
     fn numbers_and_times_have_bounds() {
-        let types =
-            [("k", ColumnType::Decimal(10, 2)), ("t", ColumnType::Timestamp), ("d", ColumnType::Double)];
+        let types = [("k", ColumnType::Decimal(10, 2)), ("t", ColumnType::Timestamp), ("d", ColumnType::Double)];
         let view = view(&types);
         let bounds = [decimal_bound(4, 2, 2), Bound::Time(0, 100), Bound::Number];
         let columns = bounds.map(|bound| Room { bound, not_null: false }).to_vec();

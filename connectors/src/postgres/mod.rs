@@ -99,7 +99,11 @@ impl PostgresSink {
     fn does_not_fit(&self, differences: &[Difference]) -> Error {
         let join = |part: fn(&Difference) -> &str| differences.iter().map(part).collect::<Vec<_>>().join("; ");
         let problem = join(|difference| &difference.problem);
-        Error::setup(&self.place.thing, problem, format!("change the tables or the views: {}", join(|difference| &difference.fix)))
+        Error::setup(
+            &self.place.thing,
+            problem,
+            format!("change the tables or the views: {}", join(|difference| &difference.fix)),
+        )
     }
 
     fn taken_over(&self) -> Error {

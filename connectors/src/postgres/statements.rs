@@ -52,7 +52,11 @@ impl Sql<'_> {
     pub(super) fn create_staging(&self) -> String {
         let column = |(i, kind): (usize, &ColumnKind)| format!("c{i} {}", kind.base());
         let columns: Vec<_> = self.table.kinds.iter().enumerate().map(column).collect();
-        format!("CREATE TEMPORARY TABLE IF NOT EXISTS freshet_staging_{} ({}) ON COMMIT DELETE ROWS", self.index, columns.join(", "))
+        format!(
+            "CREATE TEMPORARY TABLE IF NOT EXISTS freshet_staging_{} ({}) ON COMMIT DELETE ROWS",
+            self.index,
+            columns.join(", ")
+        )
     }
 
     /// Fills the staging table.

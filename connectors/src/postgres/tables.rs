@@ -104,7 +104,8 @@ fn create(
         }
     }
     let kinds: Vec<_> = view.columns.iter().map(|column| ColumnKind::created_for(column.column_type)).collect();
-    let mut lines: Vec<_> = view.columns.iter().zip(&kinds).map(|(c, kind)| format!("{} {}", ident(&c.name), kind.ddl())).collect();
+    let mut lines: Vec<_> =
+        view.columns.iter().zip(&kinds).map(|(c, kind)| format!("{} {}", ident(&c.name), kind.ddl())).collect();
     if !view.key.is_empty() {
         lines.push(format!("UNIQUE {}({})", if nulls_equal { "NULLS NOT DISTINCT " } else { "" }, key_list(view)));
     }
@@ -118,7 +119,8 @@ fn key_list(view: &TableSchema) -> String {
 }
 
 fn table(view: &TableSchema, name: String, kinds: Vec<ColumnKind>, not_null: &[bool], nulls_distinct: bool) -> Table {
-    let room = |((column, kind), &not_null): ((&Column, &ColumnKind), &bool)| Room { bound: kind.bound(column.column_type), not_null };
+    let room =
+        |((column, kind), &not_null): ((&Column, &ColumnKind), &bool)| Room { bound: kind.bound(column.column_type), not_null };
     let columns = view.columns.iter().zip(&kinds).zip(not_null).map(room).collect();
     let max_key_bytes = (!view.key.is_empty()).then_some(MAX_KEY_BYTES);
     Table { name, kinds, room: TableRoom { columns, max_key_bytes }, nulls_distinct }
@@ -201,7 +203,10 @@ fn check_column(table: &str, column: &Column, found: &Found) -> Option<Differenc
 fn check_extra(table: &str, view: &TableSchema, found: &Found) -> Option<Difference> {
     let known = view.columns.iter().any(|column| column.name == found.name);
     (!known && found.not_null && !found.filled).then(|| Difference {
-        problem: format!("column {} of table {table} is NOT NULL without a default, and view {} has no such column", found.name, view.name),
+        problem: format!(
+            "column {} of table {table} is NOT NULL without a default, and view {} has no such column",
+            found.name, view.name
+        ),
         fix: format!("ALTER TABLE {table} ALTER COLUMN {} DROP NOT NULL", ident(&found.name)),
     })
 }
@@ -216,7 +221,8 @@ fn check_key(
     let name = &existing.name;
     if view.key.is_empty() {
         // Such a view has one row, which replaces what the table held: so the table must not hold anything else.
-        let several: bool = client.query_one(&format!("SELECT count(*) > 1 FROM (SELECT 1 FROM {name} LIMIT 2) AS t"), &[])?.get(0);
+        let several: bool =
+            client.query_one(&format!("SELECT count(*) > 1 FROM (SELECT 1 FROM {name} LIMIT 2) AS t"), &[])?.get(0);
         if several {
             let problem = format!("table {name} has several rows, but view {} has no key and so one row at most", view.name);
             differences.push(Difference { problem, fix: format!("TRUNCATE {name}, or group the view by a column") });

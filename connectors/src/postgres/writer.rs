@@ -33,21 +33,19 @@ pub(super) struct ViewWriter {
 
 impl ViewWriter {
     /// Creates the staging table of a view and prepares its statements.
-    pub(super) fn prepare(client: &mut Client, view: &TableSchema, table: &Table, index: usize) -> Result<ViewWriter, postgres::Error> {
+    pub(super) fn prepare(
+        client: &mut Client,
+        view: &TableSchema,
+        table: &Table,
+        index: usize,
+    ) -> Result<ViewWriter, postgres::Error> {
         let sql = Sql { view, table, index };
         client.batch_execute(&sql.create_staging())?;
         let upsert = client.prepare(&sql.upsert_arrays())?;
         let copy = client.prepare(&sql.copy_staging())?;
         let upsert_staged = client.prepare(&sql.upsert_staged())?;
-        let mut writer = ViewWriter {
-            view: view.clone(),
-            table: table.clone(),
-            index,
-            upsert,
-            copy,
-            upsert_staged,
-            deletes: BTreeMap::new(),
-        };
+        let mut writer =
+            ViewWriter { view: view.clone(), table: table.clone(), index, upsert, copy, upsert_staged, deletes: BTreeMap::new() };
         writer.delete_statement(client, vec![false; view.key.len()])?;
         Ok(writer)
     }
@@ -98,7 +96,8 @@ impl ViewWriter {
             self.delete(client, &keys_of(&self.view, rows))?;
         } else if self.table.nulls_distinct {
             // No conflict would be found for these.
-            let nulls = select(&keys_of(&self.view, rows), |row| self.view.key.iter().any(|&column| rows.column(column).is_null(row)));
+            let nulls =
+                select(&keys_of(&self.view, rows), |row| self.view.key.iter().any(|&column| rows.column(column).is_null(row)));
             self.delete(client, &nulls)?;
         }
         let columns = values(self.table.kinds.iter().copied(), rows);
@@ -182,8 +181,11 @@ pub(super) fn copy(client: &mut Client, sql: &Statement, columns: &[Values<'_>],
 
 /// Says why the database refused a row, without the value.
 fn reason(error: &postgres::Error) -> String {
-    error.as_db_error().map_or_else(|| error.to_string(), |db| match db.column() {
-        Some(column) => format!("column {column}: {}", db.message()),
-        None => db.message().to_owned(),
-    })
+    error.as_db_error().map_or_else(
+        || error.to_string(),
+        |db| match db.column() {
+            Some(column) => format!("column {column}: {}", db.message()),
+            None => db.message().to_owned(),
+        },
+    )
 }

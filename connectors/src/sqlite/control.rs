@@ -1,0 +1,99 @@
+//! Freshet's own tables in the file: which epoch it shows, where the records went, and those that do not count.
+//!
+//! As in PostgreSQL, a commit first moves the epoch on if generation and epoch are still those that the sink knows.
+
+use freshet_model::{Commit, Epoch};
+use rusqlite::{Connection, params};
+
+use super::bind::time_text;
+use super::tables::{declared_cell, ident};
+use crate::postgres::rejects::{Cell, DEAD_COLUMNS, LATE_COLUMNS, LEDGER_COUNTS, bigint};
+
+/// The table of late events.
+pub(super) const LATE_EVENTS: &str = "freshet_late_events";
+/// The table of dead letters.
+pub(super) const DEAD_LETTERS: &str = "freshet_dead_letters";
+
+/// Whose rows these are.
+#[derive(Debug, Clone)]
+pub(super) struct Owner {
+    pub(super) job: String,
+    pub(super) sink: String,
+    pub(super) generation: i64,
+}
+
+/// Creates the control tables that are missing.
+pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
+    let counts: String = LEDGER_COUNTS.iter().map(|count| format!("{} BIGINT NOT NULL, ", ident(count))).collect();
+    connection.execute_batch(&format!(
+        "CREATE TABLE IF NOT EXISTS freshet_progress (job TEXT, sink TEXT, generation BIGINT NOT NULL, epoch BIGINT NOT NULL, \
+             watermark TIMESTAMP NOT NULL, processing_time TIMESTAMP, committed_at TIMESTAMP, PRIMARY KEY (job, sink)); \
+         CREATE TABLE IF NOT EXISTS freshet_ledger (job TEXT, sink TEXT, view TEXT, epoch BIGINT NOT NULL, {counts} \
+             PRIMARY KEY (job, sink, view)); \
+         CREATE TABLE IF NOT EXISTS {LATE_EVENTS} ({}); \
+         CREATE TABLE IF NOT EXISTS {DEAD_LETTERS} ({});",
+        rejects(LATE_COLUMNS),
+        rejects(DEAD_COLUMNS)
+    ))
+}
+
+fn rejects(columns: &[(&str, Cell)]) -> String {
+    let column = |&(name, cell): &(&str, Cell)| format!("{} {} NOT NULL", ident(name), declared_cell(cell));
+    columns.iter().map(column).collect::<Vec<_>>().join(", ")
+}
+
+/// Makes the rows of a job's sink ours, if no newer generation has them; tells whether it did.
+///
+/// The new generation reads its sources again, so what its predecessors reported of them is removed.
+pub(super) fn take_over(connection: &Connection, owner: &Owner) -> rusqlite::Result<bool> {
+    let taken = connection.execute(
+        "INSERT INTO freshet_progress (job, sink, generation, epoch, watermark) VALUES (?1, ?2, ?3, 0, '-infinity') \
+         ON CONFLICT (job, sink) DO UPDATE SET generation = excluded.generation, epoch = 0, watermark = '-infinity', \
+             processing_time = NULL, committed_at = NULL \
+         WHERE generation <= excluded.generation",
+        params![owner.job, owner.sink, owner.generation],
+    )?;
+    if taken == 0 {
+        return Ok(false);
+    }
+    for table in ["freshet_ledger", LATE_EVENTS, DEAD_LETTERS] {
+        connection.execute(&format!("DELETE FROM {table} WHERE job = ?1 AND sink = ?2"), params![owner.job, owner.sink])?;
+    }
+    Ok(true)
+}
+
+/// Moves the progress on and writes the ledger; tells whether the progress was still ours.
+pub(super) fn advance(
+    connection: &Connection,
+    owner: &Owner,
+    previous: Option<Epoch>,
+    commit: &Commit,
+) -> rusqlite::Result<bool> {
+    let Owner { job, sink, generation } = owner;
+    let mut update = connection.prepare_cached(
+        "UPDATE freshet_progress SET epoch = ?1, watermark = ?2, processing_time = ?3, \
+             committed_at = strftime('%Y-%m-%d %H:%M:%f000', 'now') \
+         WHERE job = ?4 AND sink = ?5 AND generation = ?6 AND epoch = ?7",
+    )?;
+    let (watermark, processing_time) = (time_text(commit.watermark.0), time_text(commit.processing_time.0));
+    let previous = bigint(previous.unwrap_or(0));
+    let moved = update.execute(params![bigint(commit.epoch), &*watermark, &*processing_time, job, sink, generation, previous])?;
+    if moved == 1 {
+        write_ledger(connection, owner, commit)?;
+    }
+    Ok(moved == 1)
+}
+
+fn write_ledger(connection: &Connection, owner: &Owner, commit: &Commit) -> rusqlite::Result<()> {
+    let columns = LEDGER_COUNTS.map(ident).join(", ");
+    let updates: String = LEDGER_COUNTS.map(|count| format!(", {0} = excluded.{0}", ident(count))).concat();
+    let mut insert = connection.prepare_cached(&format!(
+        "INSERT INTO freshet_ledger (job, sink, view, epoch, {columns}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
+         ON CONFLICT (job, sink, view) DO UPDATE SET epoch = excluded.epoch{updates}"
+    ))?;
+    for row in &commit.ledger {
+        let [read, counted, filtered, late, dead] = [row.read, row.counted, row.filtered, row.late, row.dead_letters].map(bigint);
+        insert.execute(params![owner.job, owner.sink, row.view, bigint(commit.epoch), read, counted, filtered, late, dead])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,173 @@
+//! Views as tables of an SQLite file: one transaction a commit, which also names its epoch.
+//!
+//! ```text
+//! open      the file and its folder                             here
+//! prepare   one transaction: control tables, the views' tables
+//!           (created, or compared), and the job's generation    control.rs, tables.rs
+//! commit    rows that do not fit become dead letters            postgres/fit.rs, postgres/rejects.rs (shared)
+//!           progress moves on if it is ours; ledger; views;
+//!           late events, dead letters                           control.rs, writer.rs, bind.rs
+//! ```
+//! The same rules hold as for PostgreSQL (see [`crate::postgres`]), with the control tables called `freshet_progress`,
+//! `freshet_ledger`, `freshet_late_events` and `freshet_dead_letters`, as SQLite has no schemas.
+//!
+//! How values are stored, for people and programs that read the file:
+//! - timestamps as text of a fixed width, `2026-01-29 09:31:03.027000` (UTC), which sorts as time does; `-infinity` and `infinity`,
+//!   in control tables only, sort before and after all of them. Years 0 to 9999;
+//! - decimals as text with all digits of their scale; booleans as 0 and 1; doubles as such, but NaN, which SQLite would turn into
+//!   NULL, does not fit.
+//!
+//! The file is in WAL mode, so readers do not wait for commits; `synchronous = NORMAL` means that a power failure may take back the
+//! newest commits as a whole, never a part of one.
+
+mod bind;
+mod control;
+mod tables;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use freshet_model::{Commit, DeadLetter, Epoch, TableSchema};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+
+use crate::open::path_of;
+use crate::postgres::rejects::{DEAD_COLUMNS, LATE_COLUMNS, dead_rows, late_rows};
+use crate::{Error, SinkOptions, TableSink};
+use control::Owner;
+use tables::{Difference, Table};
+
+/// How long a commit waits for another writer to finish.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A sink that keeps views in an SQLite file.
+pub struct SqliteSink {
+    thing: String,
+    owner: Owner,
+    connection: Connection,
+    views: Vec<(TableSchema, Table)>,
+    /// The newest epoch that is in the file.
+    committed: Option<Epoch>,
+}
+
+impl SqliteSink {
+    /// Opens `sqlite://data/freshet.db` (relative) or `sqlite:///var/lib/freshet.db`; the file and its folder are created.
+    ///
+    /// # Errors
+    /// The folder cannot be written, or the file is not a database.
+    pub fn open(url: &str, options: SinkOptions) -> Result<SqliteSink, Error> {
+        let path = PathBuf::from(path_of(url));
+        let thing = format!("sink '{}' (sqlite {})", options.name, path.display());
+        if path.file_name().is_none() {
+            return Err(Error::setup(thing, "its url names no file", "write sqlite://data/freshet.db"));
+        }
+        let Ok(generation) = i64::try_from(options.generation) else {
+            return Err(Error::setup(thing, "the generation does not fit into 64 bits with a sign", "use a smaller number"));
+        };
+        create_folder(&path, &thing)?;
+        let connection = connect(&path).map_err(|error| explain(&thing, &error))?;
+        let owner = Owner { job: options.job, sink: options.name, generation };
+        Ok(SqliteSink { thing, owner, connection, views: Vec::new(), committed: None })
+    }
+
+    fn does_not_fit(&self, differences: &[Difference]) -> Error {
+        let join = |part: fn(&Difference) -> &str| differences.iter().map(part).collect::<Vec<_>>().join("; ");
+        let problem = join(|difference| &difference.problem);
+        Error::setup(&self.thing, problem, format!("change the tables or the views: {}", join(|difference| &difference.fix)))
+    }
+
+    fn taken_over(&self) -> Error {
+        let problem = format!("another instance of job '{}' has taken over", self.owner.job);
+        Error::setup(&self.thing, problem, "run one instance of a job at a time, or give this one a job name of its own")
+    }
+
+    /// Applies a commit; `None` when the progress was not ours.
+    fn apply(&mut self, commit: &Commit) -> rusqlite::Result<Option<Vec<DeadLetter>>> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if !control::advance(&transaction, &self.owner, self.committed, commit)? {
+            return Ok(None);
+        }
+        let mut refused = Vec::new();
+        for changes in &commit.views {
+            let (view, table) = &self.views[changes.view];
+            let mut fitted = table.room.fit(view, &changes.upserts, &changes.deletes);
+            refused.append(&mut fitted.refused);
+            writer::apply(&transaction, view, table, &fitted, &mut refused)?;
+        }
+        let Owner { job, sink, .. } = &self.owner;
+        writer::append(&transaction, control::LATE_EVENTS, LATE_COLUMNS, &late_rows(job, sink, commit))?;
+        let dead: Vec<_> = commit.dead.iter().chain(&refused).collect();
+        writer::append(&transaction, control::DEAD_LETTERS, DEAD_COLUMNS, &dead_rows(job, sink, commit.epoch, &dead))?;
+        transaction.commit()?;
+        Ok(Some(refused))
+    }
+}
+
+impl TableSink for SqliteSink {
+    fn prepare(&mut self, views: &[TableSchema]) -> Result<(), Error> {
+        let explain = |error: rusqlite::Error| explain(&self.thing, &error);
+        // Upserts, deletes and what goes with them stay prepared for all views.
+        self.connection.set_prepared_statement_cache_capacity(16 + 4 * views.len());
+        let transaction = Connection::unchecked_transaction(&self.connection).map_err(explain)?;
+        control::create(&transaction).map_err(explain)?;
+        let mut differences = Vec::new();
+        let mut prepared = Vec::with_capacity(views.len());
+        for view in views {
+            let table = tables::create_or_check(&transaction, view, &mut differences).map_err(explain)?;
+            prepared.extend(table.map(|table| (view.clone(), table)));
+        }
+        if !differences.is_empty() {
+            return Err(self.does_not_fit(&differences));
+        }
+        if !control::take_over(&transaction, &self.owner).map_err(explain)? {
+            return Err(self.taken_over());
+        }
+        transaction.commit().map_err(explain)?;
+        self.views = prepared;
+        self.committed = None;
+        Ok(())
+    }
+
+    fn commit(&mut self, commit: &Commit) -> Result<Vec<DeadLetter>, Error> {
+        if self.committed.is_some_and(|committed| commit.epoch <= committed) {
+            return Ok(Vec::new());
+        }
+        let applied = self.apply(commit).map_err(|error| explain(&self.thing, &error))?;
+        let refused = applied.ok_or_else(|| self.taken_over())?;
+        self.committed = Some(commit.epoch);
+        Ok(refused)
+    }
+}
+
+fn create_folder(path: &Path, thing: &str) -> Result<(), Error> {
+    let Some(folder) = path.parent() else { return Ok(()) };
+    std::fs::create_dir_all(folder).map_err(|error| {
+        let problem = format!("cannot create the folder {}: {error}", folder.display());
+        Error::setup(thing, problem, "create it, or choose a path that can be written")
+    })
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    Ok(connection)
+}
+
+/// Says why SQLite refused.
+fn explain(thing: &str, error: &rusqlite::Error) -> Error {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            Error::unavailable(thing, "the file is locked by another program that writes it")
+        }
+        Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => Error::unavailable(thing, error.to_string()),
+        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+            Error::setup(thing, error.to_string(), "let this user write the file and its folder, or choose another path")
+        }
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            Error::setup(thing, error.to_string(), "move the file away, or choose another path; a new database is created")
+        }
+        _ => Error::setup(thing, error.to_string(), "restart the job, which creates and checks its tables"),
+    }
+}
