@@ -12,12 +12,14 @@ use freshet_connectors::generator::PROFILES;
 
 use crate::exit;
 
+const USAGE: &str = "freshet [run] [OPTIONS] [JOB]\n       freshet [OPTIONS] <COMMAND>";
+
 /// Keeps SQL views over Kafka streams correct and fresh.
 ///
 /// A job, one TOML file, names sources, views in SQL, and sinks. `freshet jobs/x.toml` runs it; `freshet` alone runs
 /// jobs/user_activity.toml, which needs neither Kafka nor a database unless KAFKA_URL and DATABASE_URL say so.
 #[derive(Debug, Parser)]
-#[command(name = "freshet", version, max_term_width = 100, after_help = exit::HELP, after_long_help = exit::HELP)]
+#[command(name = "freshet", version, max_term_width = 100, override_usage = USAGE, after_help = exit::HELP)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -40,7 +42,7 @@ pub enum Command {
     /// Show what a job computes: inputs, filters, windows, state
     Explain(ExplainOptions),
     /// Make up user activity events and send them to a Kafka topic or a file
-    Generate(GenerateOptions),
+    Generate(Box<GenerateOptions>),
     /// Print the completions of a shell
     Completions {
         /// The shell
@@ -144,15 +146,16 @@ pub struct GenerateOptions {
 
 /// How much to log, and how.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Log")]
 pub struct LogOptions {
     /// The form of log lines
-    #[arg(long, global = true, value_name = "FORM", default_value = "text")]
+    #[arg(long, global = true, value_name = "FORM", default_value = "text", display_order = 100)]
     pub log_format: LogFormat,
     /// Log errors only, and show no live view
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, display_order = 101)]
     pub quiet: bool,
     /// Log more; twice for everything
-    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet")]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, conflicts_with = "quiet", display_order = 102)]
     pub verbose: u8,
 }
 

@@ -19,6 +19,8 @@
 pub mod cli;
 pub mod commands;
 pub mod exit;
+#[cfg(test)]
+mod golden;
 pub mod hosts;
 pub mod http;
 pub mod job;

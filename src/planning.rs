@@ -116,3 +116,74 @@ fn find_word(text: &str, part: &Range<usize>, word: &str) -> Option<Range<usize>
     let (at, _) = query.match_indices(word).find(|(at, _)| !word.is_empty() && whole(*at))?;
     Some(part.start + at..part.start + at + word.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    const JOB: &str = "
+[source.clicks]
+url = \"generator://local/user_activity\"
+columns = { event_time = \"timestamp\", user_id = \"text\" }
+watermark = { column = \"event_time\", delay = \"2m\" }
+
+[view.hits]
+sql = \"\"\"
+SELECT window_start, window_end, count(*) AS hits
+FROM tumble(clicks, INTERVAL '1 minute') GROUP BY window_start, window_end
+\"\"\"
+
+[view.plain]
+sql = \"SELECT event_time, user_id FROM clicks WHERE user_id <> 'x'\"
+
+[sink.s]
+";
+
+    fn roles_of(sink: &str) -> Result<Vec<Role>, String> {
+        let job = Job::parse(Path::new("x.toml"), &format!("{JOB}{sink}"), &|_| None).expect("a sound job");
+        let plan = plan(&job).map_err(|error| error.to_string())?;
+        roles(&job, &plan).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_a_sink_reads_decides_its_role() {
+        assert_eq!(roles_of("url = \"sqlite://x\"\nviews = [\"hits\"]"), Ok(vec![Role::Table(vec![0])]));
+        assert_eq!(roles_of("url = \"parquet://x\"\nviews = [\"clicks\"]"), Ok(vec![Role::Rows(Input::Source(0))]));
+        assert_eq!(roles_of("url = \"kafka://h:1/t\"\nviews = [\"plain\"]"), Ok(vec![Role::Rows(Input::View(1))]));
+    }
+
+    #[test]
+    fn sinks_that_cannot_hold_what_they_read_are_refused() {
+        for (sink, expected) in [
+            (
+                "url = \"sqlite://x\"\nviews = [\"plain\"]",
+                "sink 's' cannot hold 'plain', whose rows have no key: sqlite holds views that aggregate\n  use parquet://, kafka://, file:// or console://",
+            ),
+            (
+                "url = \"parquet://x\"\nviews = [\"hits\"]",
+                "sink 's' cannot hold 'hits', whose rows change: a lake only appends\n  use postgres://, sqlite://, kafka://, file:// or console://",
+            ),
+            (
+                "url = \"console://\"\nviews = [\"hits\", \"plain\"]",
+                "sink 's' mixes 'plain', whose rows are appended, with 'hits', whose rows change\n  make a sink for each kind",
+            ),
+            (
+                "url = \"console://\"\nviews = [\"clicks\", \"plain\"]",
+                "sink 's' reads 'clicks', 'plain', of which it can append only one\n  make a sink for each",
+            ),
+        ] {
+            let error = roles_of(sink).expect_err(sink);
+            assert!(error.starts_with(&format!("x.toml:16:7: {expected}\n")), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_error_of_the_planner_points_into_the_query() {
+        let text = JOB.replace("user_id <> 'x'", "user_ids <> 'x'") + "url = \"sqlite://x\"\nviews = [\"hits\"]";
+        let job = Job::parse(Path::new("x.toml"), &text, &|_| None).expect("a sound job");
+        let error = plan(&job).expect_err("an unknown column").to_string();
+        assert!(error.starts_with("x.toml:14:53: view 'plain': ") && error.contains("user_ids"), "{error}");
+    }
+}

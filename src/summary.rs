@@ -45,8 +45,8 @@ activity: 1,234,577 events in 2.00 s, 617,289/s; dead letters: 7
 view    counted  filtered  late  rows written  deleted
 hits  1,234,567         0     3             0        0
 
-sink       where                 commits  rows
-warehouse  postgres://a:***@db/x      12     0
+sink       where                  commits  rows
+warehouse  postgres://a:***@db/x       12     0
 ";
         assert_eq!(text("activity", &stats, 1_234_577, 2.0), expected);
     }

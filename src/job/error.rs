@@ -94,7 +94,7 @@ pub(crate) struct Origin {
 impl Origin {
     /// Describes a problem with the part of the file at `place`.
     pub(crate) fn error(&self, place: &Range<usize>, what: impl Into<String>, way_out: impl Into<String>) -> Error {
-        let error = Error::of_file(&self.path, what, way_out);
+        let error = Error::of_file(&self.path, redact::line(&what.into()), way_out);
         Error(Box::new(Details { spot: Some(self.spot(place)), ..*error.0 }))
     }
 
@@ -145,12 +145,26 @@ fn translate(message: &str) -> (String, String) {
         return (format!("the key '{missing}' is missing"), format!("add {missing} = …; docs/job-file.md says what it holds"));
     }
     if let Some((found, expected)) = first.strip_prefix("invalid type: ").and_then(|rest| rest.rsplit_once(", expected ")) {
-        return (
-            format!("wrong type: {}, expected {expected}", found.replace('`', "'")),
-            "see docs/job-file.md for what each key holds".into(),
-        );
+        // The kind only: the value itself might be a secret.
+        let kind = found.split([' ', '`', '"']).next().unwrap_or_default();
+        let what = format!("wrong type: found {}, expected {}", in_toml(kind), in_toml(expected.trim_start_matches("a ")));
+        return (what, "see docs/job-file.md for what each key holds".into());
     }
     (format!("not valid TOML: {first}"), "see https://toml.io for the syntax".into())
+}
+
+/// Returns TOML's word for one of serde's.
+fn in_toml(kind: &str) -> &str {
+    match kind {
+        "sequence" => "an array",
+        "map" => "a table",
+        "string" => "a string",
+        "integer" => "an integer",
+        "boolean" => "a boolean",
+        "floating" => "a float",
+        other if other.starts_with("struct ") => "a table",
+        other => other,
+    }
 }
 
 /// Returns a sentence with the nearest of the `known` names, if one is near, and all of them.

@@ -23,6 +23,7 @@ mod error;
 mod resolve;
 mod schema;
 mod units;
+mod values;
 mod variables;
 mod written;
 

@@ -1,18 +1,14 @@
 //! From the job file as written to the job ready to use: variables, defaults, and every check that needs no SQL.
 
-use std::collections::BTreeMap;
-use std::ops::Range;
 use std::time::Duration;
 
 use freshet_dataflows::plan::Emit;
 use freshet_model::{Column, ColumnType};
 
-use super::variables::{self, Lookup, Unresolved};
-use super::written::{EpochTable, JobFile, Named, Setting, SinkTable, SourceTable, Text, ViewTable, WatermarkTable, in_order};
-use super::{EpochSpec, Error, Job, Origin, SinkSpec, SourceSpec, ViewSpec, suggestion, units};
-
-/// A PostgreSQL identifier is cut at this length, and two cut names could meet.
-const MAX_NAME_BYTES: usize = 63;
+use super::values::{Context, MAX_NAME_BYTES};
+use super::variables::Lookup;
+use super::written::{EpochTable, JobFile, Named, SinkTable, SourceTable, Text, ViewTable, WatermarkTable, in_order};
+use super::{EpochSpec, Error, Job, Origin, SinkSpec, SourceSpec, ViewSpec, suggestion};
 
 const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const DEFAULT_MAX_FUTURE_SKEW: Duration = Duration::from_secs(300);
@@ -26,7 +22,7 @@ const SINK_SCHEMES: [&str; 7] = ["postgres", "postgresql", "sqlite", "parquet", 
 
 /// Makes a job of what was written.
 pub(super) fn job(written: JobFile, origin: Origin, lookup: Lookup<'_>) -> Result<Job, Error> {
-    let context = Context { origin: &origin, lookup };
+    let context = Context::new(&origin, lookup);
     let name = match &written.name {
         Some(name) => context.checked_name("job", name, &context.value("name", name)?)?,
         None => origin.path.file_stem().map_or_else(|| "job".to_owned(), |stem| stem.to_string_lossy().into_owned()),
@@ -69,112 +65,7 @@ pub(super) fn job(written: JobFile, origin: Origin, lookup: Lookup<'_>) -> Resul
     Ok(Job { name, path, sources, views, sinks, epochs, origin })
 }
 
-/// What every step needs: the file, for errors, and the environment.
-struct Context<'a> {
-    origin: &'a Origin,
-    lookup: Lookup<'a>,
-}
-
 impl Context<'_> {
-    fn error(&self, at: &Text, what: impl Into<String>, way_out: impl Into<String>) -> Error {
-        self.origin.error(&at.span(), what, way_out)
-    }
-
-    /// Returns a text with its variables replaced; `key` names it in errors.
-    fn value(&self, key: &str, text: &Text) -> Result<String, Error> {
-        self.expanded(key, text.get_ref(), &text.span())
-    }
-
-    fn expanded(&self, key: &str, text: &str, place: &Range<usize>) -> Result<String, Error> {
-        variables::expand(text, self.lookup).map_err(|error| {
-            let way_out = match &error {
-                Unresolved::Missing(name) => format!("set it, or write ${{{name}:-default}}"),
-                Unresolved::Unclosed | Unresolved::BadName(_) => {
-                    "write ${NAME}, ${NAME:-default}, or $$ for a dollar sign".to_owned()
-                }
-            };
-            self.origin.error(place, format!("{error}; '{key}' needs it"), way_out)
-        })
-    }
-
-    /// Returns a parsed text, or `default` when there is none.
-    fn parsed<T>(&self, key: &str, text: Option<&Text>, default: T, parse: fn(&str) -> Result<T, String>) -> Result<T, Error> {
-        let Some(text) = text else { return Ok(default) };
-        let way_out = if key.ends_with("bytes") {
-            "write it like 128MB, 64MiB or 500KB"
-        } else {
-            "write it like 250ms, 30s, 5m, 1h30m or 2d"
-        };
-        parse(&self.value(key, text)?).map_err(|error| self.error(text, format!("{error}, in '{key}'"), way_out))
-    }
-
-    /// As [`parsed`](Self::parsed), for a duration that may not be zero.
-    fn positive(&self, key: &str, text: Option<&Text>, default: Duration) -> Result<Duration, Error> {
-        match (self.parsed(key, text, default, units::duration)?, text) {
-            (Duration::ZERO, Some(text)) => Err(self.error(text, format!("'{key}' is zero"), "give a duration above zero")),
-            (duration, _) => Ok(duration),
-        }
-    }
-
-    /// As [`parsed`](Self::parsed), for a size that may not be zero.
-    fn positive_size(&self, key: &str, text: Option<&Text>, default: u64) -> Result<u64, Error> {
-        match (self.parsed(key, text, default, units::size)?, text) {
-            (0, Some(text)) => Err(self.error(text, format!("'{key}' is zero"), "give a size above zero")),
-            (size, _) => Ok(size),
-        }
-    }
-
-    /// Returns the index of one of a few words.
-    fn choice(&self, key: &str, text: Option<&Text>, words: &[&str]) -> Result<usize, Error> {
-        let Some(text) = text else { return Ok(0) };
-        let value = self.value(key, text)?;
-        let found = words.iter().position(|word| *word == value);
-        found.ok_or_else(|| {
-            self.error(text, format!("'{key}' is none of its words"), suggestion(text.get_ref(), words.iter().copied()))
-        })
-    }
-
-    /// Refuses names that SQL would need quotes for, or that a database would cut.
-    fn checked_name(&self, kind: &str, at: &Text, name: &str) -> Result<String, Error> {
-        let fits =
-            |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || (c == '-' && matches!(kind, "sink" | "job"));
-        let first = name.chars().next().is_some_and(|c| c.is_ascii_lowercase() || c == '_');
-        if first && name.len() <= MAX_NAME_BYTES && name.chars().all(fits) {
-            return Ok(name.to_owned());
-        }
-        let way_out = format!("use lower-case letters, digits and _, a letter first, {MAX_NAME_BYTES} at most");
-        Err(self.error(at, format!("'{name}' cannot be the name of a {kind}"), way_out))
-    }
-
-    /// Returns a URL whose scheme is one of `schemes`.
-    fn url(&self, key: &str, text: &Text, schemes: &[&str]) -> Result<String, Error> {
-        let url = self.value(key, text)?;
-        let Some((scheme, rest)) = url.split_once("://") else {
-            return Err(self.error(text, format!("'{key}' is not a URL"), format!("begin it with one of {}", list(schemes))));
-        };
-        if !schemes.contains(&scheme) {
-            return Err(self.error(
-                text,
-                format!("unknown scheme '{scheme}' in '{key}'"),
-                suggestion(scheme, schemes.iter().copied()),
-            ));
-        }
-        let topic = rest.split(['?', '#']).next().and_then(|path| path.split_once('/')).map_or("", |(_, topic)| topic);
-        if scheme == "kafka" && (topic.is_empty() || topic.contains('/') || rest.starts_with('/')) {
-            return Err(self.error(text, format!("no topic in '{key}'"), "write kafka://host:port,host:port/topic"));
-        }
-        Ok(url)
-    }
-
-    fn settings(&self, key: &str, settings: Named<toml::Spanned<Setting>>) -> Result<BTreeMap<String, String>, Error> {
-        let mut out = BTreeMap::new();
-        for (name, setting) in settings {
-            let value = self.expanded(&format!("{key}.{}", name.get_ref()), &setting.get_ref().0, &setting.span())?;
-            out.insert(name.into_inner(), value);
-        }
-        Ok(out)
-    }
-
     fn source(&self, name: &Text, table: SourceTable) -> Result<SourceSpec, Error> {
         let key = |field: &str| format!("source.{}.{field}", name.get_ref());
         let columns = self.columns(name, table.columns)?;
@@ -212,8 +103,8 @@ impl Context<'_> {
             }
             let key = format!("source.{}.columns.{}", source.get_ref(), name.get_ref());
             let column_type = self.value(&key, &text)?.parse::<ColumnType>().map_err(|error| {
-                let (what, known) = error.split_once("; ").unwrap_or((&error, ""));
-                self.error(&text, format!("{what} of column '{}'", name.get_ref()), known)
+                let what = format!("unknown type '{}' of column '{}'", text.get_ref(), name.get_ref());
+                self.error(&text, what, error.split_once("; ").map_or("", |(_, known)| known))
             })?;
             out.push(Column { name: name.into_inner(), column_type });
         }
@@ -230,7 +121,7 @@ impl Context<'_> {
     fn watermark(&self, key: &str, written: &WatermarkTable, source: &mut SourceSpec) -> Result<(), Error> {
         let column = self.value(&format!("{key}.column"), &written.column)?;
         let Some(index) = source.columns.iter().position(|c| c.name == column) else {
-            let what = format!("the watermark's column '{column}' is not a column of '{}'", source.name);
+            let what = format!("the watermark's column '{}' is not a column of '{}'", written.column.get_ref(), source.name);
             return Err(self.error(&written.column, what, suggestion(&column, source.columns.iter().map(|c| c.name.as_str()))));
         };
         if source.columns[index].column_type != ColumnType::Timestamp {
@@ -238,12 +129,11 @@ impl Context<'_> {
             return Err(self.error(&written.column, what, "name a column of type timestamp"));
         }
         source.time_column = Some(index);
-        source.delay = self.parsed(&format!("{key}.delay"), Some(&written.delay), Duration::ZERO, units::duration)?;
+        source.delay = self.duration(&format!("{key}.delay"), Some(&written.delay), Duration::ZERO)?;
         source.idle_timeout =
             self.positive(&format!("{key}.idle_timeout"), written.idle_timeout.as_ref(), DEFAULT_IDLE_TIMEOUT)?;
         let skew = written.max_future_skew.as_ref();
-        source.max_future_skew =
-            self.parsed(&format!("{key}.max_future_skew"), skew, DEFAULT_MAX_FUTURE_SKEW, units::duration)?;
+        source.max_future_skew = self.duration(&format!("{key}.max_future_skew"), skew, DEFAULT_MAX_FUTURE_SKEW)?;
         Ok(())
     }
 
@@ -258,7 +148,11 @@ impl Context<'_> {
         for text in &table.key {
             let column = self.value(&key("key"), text)?;
             if columns.contains(&column) {
-                return Err(self.error(text, format!("'{column}' stands twice in '{}'", key("key")), "name each column once"));
+                return Err(self.error(
+                    text,
+                    format!("'{}' stands twice in '{}'", text.get_ref(), key("key")),
+                    "name each column once",
+                ));
             }
             columns.push(column);
         }
@@ -272,7 +166,7 @@ impl Context<'_> {
         for text in &table.views {
             let view = self.value(&key("views"), text)?;
             if !known.contains(&view) {
-                let what = format!("sink '{}' names '{view}', which is neither a view nor a source", name.get_ref());
+                let what = format!("sink '{}' names '{}', which is neither a view nor a source", name.get_ref(), text.get_ref());
                 return Err(self.error(text, what, suggestion(&view, known.iter().map(String::as_str))));
             }
             if reads.contains(&view) {
@@ -302,7 +196,7 @@ impl Context<'_> {
             None => Ok(()),
             Some(other) => {
                 let what = format!("the sinks '{}' and '{}' have the same url", other.name, sink.name);
-                Err(self.origin.error(&sink.place, what, "put the views of both into one sink, or give each a place of its own"))
+                Err(self.error_at(&sink.place, what, "put the views of both into one sink, or give each a place of its own"))
             }
         }
     }
@@ -316,7 +210,7 @@ impl Context<'_> {
         match (&table.max_in_flight, &table.catch_up) {
             (Some(number), _) if !(1..=MAX_EPOCHS_IN_FLIGHT).contains(&max_in_flight) => {
                 let what = format!("epochs.max_in_flight is {max_in_flight}");
-                Err(self.origin.error(&number.span(), what, format!("use 1 to {MAX_EPOCHS_IN_FLIGHT}")))
+                Err(self.error_at(&number.span(), what, format!("use 1 to {MAX_EPOCHS_IN_FLIGHT}")))
             }
             (_, Some(text)) if catch_up < min => {
                 Err(self.error(text, "epochs.catch_up is shorter than epochs.min", "make it at least as long"))
@@ -324,8 +218,4 @@ impl Context<'_> {
             _ => Ok(EpochSpec { min, catch_up, max_in_flight }),
         }
     }
-}
-
-fn list(schemes: &[&str]) -> String {
-    schemes.iter().map(|scheme| format!("{scheme}://")).collect::<Vec<_>>().join(", ")
 }

@@ -23,9 +23,9 @@ const MAX_DURATION: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// Parses a duration: numbers with the units `d`, `h`, `m`, `s`, `ms`, from the longest to the shortest, each at most once.
 ///
 /// # Errors
-/// A sentence that names the text and shows the form.
-pub fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("'{text}' is not a duration");
+/// What is wrong, without the text itself: it may come from a variable.
+pub fn duration(text: &str) -> Result<Duration, &'static str> {
+    let wrong = || "is not a duration";
     let mut rest = text.trim();
     let mut units = DURATIONS.iter();
     let mut millis = 0_u64;
@@ -39,15 +39,15 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         rest = tail;
     }
     let duration = Duration::from_millis(millis);
-    if duration > MAX_DURATION { Err(format!("'{text}' is longer than a hundred years")) } else { Ok(duration) }
+    if duration > MAX_DURATION { Err("is longer than a hundred years") } else { Ok(duration) }
 }
 
 /// Parses a size: a number with one of the units `B`, `KB`, `MB`, `GB` (thousands), `KiB`, `MiB`, `GiB` (1024).
 ///
 /// # Errors
-/// A sentence that names the text and shows the form.
-pub fn size(text: &str) -> Result<u64, String> {
-    let wrong = || format!("'{text}' is not a size");
+/// As for [`duration`].
+pub fn size(text: &str) -> Result<u64, &'static str> {
+    let wrong = || "is not a size";
     let (number, unit, tail) = number_and_unit(text.trim()).ok_or_else(wrong)?;
     let (_, factor) = SIZES.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
     if !tail.is_empty() {
