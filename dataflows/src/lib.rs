@@ -1,3 +1,14 @@
 //! What Freshet computes: SQL plans lowered to timely and differential operators. No I/O, no clock, no async.
 
+mod arrangement;
+pub mod build;
+pub mod changes;
+pub mod coalesce;
+pub mod epochs;
+mod expressions;
+pub mod keys;
+pub mod lower;
+pub mod operators;
 pub mod plan;
+pub mod state;
+pub mod sql;

@@ -32,6 +32,8 @@ pub enum Reason {
     TooLong,
     /// The target table refuses the value.
     DoesNotFit,
+    /// An expression of the view has no value for the record (a division by zero, a cast that fails).
+    ExpressionFailed,
 }
 
 impl Reason {
@@ -49,6 +51,7 @@ impl Reason {
             Reason::NulCharacter => "nul_character",
             Reason::TooLong => "too_long",
             Reason::DoesNotFit => "does_not_fit",
+            Reason::ExpressionFailed => "expression_failed",
         }
     }
 }

@@ -1,0 +1,184 @@
+//! Connections: from a URL to a session, and from the driver's errors to sentences.
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use postgres::config::{Host, SslMode};
+use postgres::error::SqlState;
+use postgres::{Client, Config, NoTls};
+
+use crate::Error;
+
+/// Where the database is, and how it is called in messages.
+pub(super) struct Place {
+    config: Config,
+    /// The sink with host, port and database; never the password.
+    pub(super) thing: String,
+}
+
+impl Place {
+    /// Reads a URL.
+    pub(super) fn parse(url: &str, sink: &str) -> Result<Place, Error> {
+        let unnamed = format!("sink '{sink}'");
+        let form = "write postgres://user:password@host:port/database, with %-escapes for special characters";
+        if let Some(mode) = strict_tls(url) {
+            let problem = format!("sslmode={mode} asks for TLS, which this build does not have");
+            return Err(Error::setup(unnamed, problem, "use sslmode=prefer or none, over a network that you trust"));
+        }
+        let mut config = url.parse::<Config>().map_err(|error| Error::setup(&unnamed, chain(&error), form))?;
+        let Some(Host::Tcp(host)) = config.get_hosts().first().cloned() else {
+            return Err(Error::setup(unnamed, "its url names no host", form));
+        };
+        let Some(database) = config.get_dbname().map(str::to_owned) else {
+            return Err(Error::setup(unnamed, "its url names no database", form));
+        };
+        let port = config.get_ports().first().copied().unwrap_or(5432);
+        config
+            .application_name("freshet")
+            .ssl_mode(SslMode::Disable)
+            .connect_timeout(Duration::from_secs(10))
+            // A server that has gone without a word is noticed after half a minute.
+            .keepalives_idle(Duration::from_secs(10))
+            .keepalives_interval(Duration::from_secs(5))
+            .keepalives_retries(4)
+            .tcp_user_timeout(Duration::from_secs(30));
+        Ok(Place { config, thing: format!("sink '{sink}' (postgres {host}:{port}/{database})") })
+    }
+
+    /// Connects and sets the session up for statements that find their rows by key.
+    pub(super) fn connect(&self) -> Result<Client, postgres::Error> {
+        let mut client = self.config.connect(NoTls)?;
+        // Every statement here touches a few rows of a table that may be large, so an index is always right; a plan made while
+        // the table was small must not stay a scan of all of it. Plans are made once, so that a commit does not pay for them.
+        client.batch_execute(
+            "SET TimeZone = 'UTC'; SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; \
+             SET jit = off; SET plan_cache_mode = force_generic_plan; SET client_min_messages = warning",
+        )?;
+        Ok(client)
+    }
+
+    /// Says why a connection could not be made, and what to do.
+    pub(super) fn explain_connect(&self, error: &postgres::Error) -> Error {
+        let user = self.config.get_user().unwrap_or("");
+        let database = self.config.get_dbname().unwrap_or("");
+        let Some(db) = error.as_db_error() else {
+            let remedy = match chain(error) {
+                text if text.contains("password") => "put the password into the url: postgres://user:password@host:port/database",
+                _ => "is PostgreSQL running there, and can this machine reach it?",
+            };
+            return Error::setup(&self.thing, chain(error), remedy);
+        };
+        let remedy = match *db.code() {
+            SqlState::INVALID_PASSWORD => format!("check the password of user '{user}' in the sink's url"),
+            SqlState::INVALID_CATALOG_NAME => format!("create it: createdb {} {database}", self.command_arguments()),
+            SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
+                format!("create the user '{user}' or allow it in pg_hba.conf, without TLS")
+            }
+            SqlState::TOO_MANY_CONNECTIONS => "raise max_connections or end other sessions".to_owned(),
+            SqlState::CANNOT_CONNECT_NOW => "wait until the server has started".to_owned(),
+            _ => "see the server's log".to_owned(),
+        };
+        Error::setup(&self.thing, db.message(), remedy)
+    }
+
+    /// Says why a connection could not be made *again*: what has worked before may work later.
+    pub(super) fn explain_reconnect(&self, error: &postgres::Error) -> Error {
+        let lasting = [
+            SqlState::INVALID_PASSWORD,
+            SqlState::INVALID_CATALOG_NAME,
+            SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+        ];
+        if error.code().is_some_and(|code| lasting.contains(code)) {
+            return self.explain_connect(error);
+        }
+        Error::unavailable(&self.thing, format!("cannot connect: {}", chain(error)))
+    }
+
+    /// Says why a statement failed.
+    pub(super) fn explain(&self, error: &postgres::Error) -> Error {
+        match error.as_db_error() {
+            None => Error::unavailable(&self.thing, chain(error)),
+            Some(db) if may_pass(db.code()) => Error::unavailable(&self.thing, db.message()),
+            Some(db) => {
+                let remedy = match *db.code() {
+                    SqlState::INSUFFICIENT_PRIVILEGE => {
+                        "give the user the right: CREATE and TEMPORARY on the database, SELECT, INSERT, UPDATE and DELETE on the tables"
+                    }
+                    SqlState::UNDEFINED_TABLE | SqlState::UNDEFINED_COLUMN => "restart the job, which creates and checks its tables",
+                    _ => "see the server's log for the statement",
+                };
+                Error::setup(&self.thing, format!("{} (SQLSTATE {})", db.message(), db.code().code()), remedy)
+            }
+        }
+    }
+
+    fn command_arguments(&self) -> String {
+        let host = match self.config.get_hosts().first() {
+            Some(Host::Tcp(host)) => host.clone(),
+            _ => "localhost".to_owned(),
+        };
+        let port = self.config.get_ports().first().copied().unwrap_or(5432);
+        format!("-h {host} -p {port} -U {}", self.config.get_user().unwrap_or("postgres"))
+    }
+}
+
+/// Returns the `sslmode` of a URL if it insists on TLS.
+fn strict_tls(url: &str) -> Option<String> {
+    let (_, query) = url.split_once('?')?;
+    let mode = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "sslmode")?.1;
+    (!["disable", "allow", "prefer"].contains(&&*mode)).then(|| mode.into_owned())
+}
+
+/// Tells whether a refusal is about the server's state, not about what was asked.
+fn may_pass(code: &SqlState) -> bool {
+    // Connection lost, rolled back for concurrency, out of resources, ended by an operator, locked, timed out, read-only standby.
+    let classes = ["08", "40", "53", "57", "58"];
+    let codes = ["55P03", "25006", "25P03"];
+    classes.iter().any(|class| code.code().starts_with(class)) || codes.contains(&code.code())
+}
+
+/// Tells whether a refusal is about a value in a row, which others need not suffer for.
+pub(super) fn is_about_a_row(error: &postgres::Error) -> bool {
+    // Data exception, integrity constraint, program limit (index entry, row size), a trigger's RAISE, a view's check option.
+    let classes = ["22", "23", "54", "44"];
+    error.code().is_some_and(|code| classes.iter().any(|class| code.code().starts_with(class)) || code.code() == "P0001")
+}
+
+/// Joins an error with its causes.
+fn chain(error: &postgres::Error) -> String {
+    if let Some(db) = error.as_db_error() {
+        return db.message().to_owned();
+    }
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(url: &str) -> String {
+        Place::parse(url, "db").map(|place| place.thing).expect_err(url).to_string()
+    }
+
+    #[test]
+    fn messages_name_the_place_and_never_the_password() {
+        let place = Place::parse("postgres://me:secret@db.example:5433/stream_data", "warehouse").unwrap();
+        assert_eq!(place.thing, "sink 'warehouse' (postgres db.example:5433/stream_data)");
+        for url in ["postgres://me:secret@h:x/db", "postgres://me:secret@h:1", "postgres://me:sec%ret@h/db"] {
+            assert!(!refusal(url).contains("sec"), "{}", refusal(url));
+        }
+    }
+
+    #[test]
+    fn tls_is_refused_by_name() {
+        assert!(refusal("postgres://h/db?sslmode=require").contains("sslmode=require asks for TLS"));
+        assert!(refusal("postgres://h/db?a=b&sslmode=verify-full").contains("sslmode=verify-full"));
+        assert!(Place::parse("postgres://u@h/db?sslmode=prefer", "db").is_ok());
+    }
+}

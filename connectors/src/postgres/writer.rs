@@ -1,0 +1,189 @@
+//! One view's part of a commit: its prepared statements on one connection, and how rows go through them.
+
+use std::collections::BTreeMap;
+
+use arrow::array::{Array, RecordBatch};
+use freshet_model::{DeadLetter, Reason, TableSchema};
+use postgres::types::ToSql;
+use postgres::{Client, Statement};
+
+use super::connect::is_about_a_row;
+use super::encode::{ArrayParam, Values, values, write_copy};
+use super::fit::{Fitted, keys_of, select};
+use super::rejects::refused_row;
+use super::statements::Sql;
+use super::tables::Table;
+
+/// Up to so many rows go as array parameters; more through the staging table. Measured: see `benches/copy.rs`.
+const MAX_ARRAY_ROWS: usize = 2000;
+/// Keys to delete always go as array parameters, so many at a time: looking them up costs far more than sending them.
+const MAX_ARRAY_KEYS: usize = 10_000;
+
+/// Writes one view's changes.
+pub(super) struct ViewWriter {
+    view: TableSchema,
+    table: Table,
+    index: usize,
+    upsert: Statement,
+    copy: Statement,
+    upsert_staged: Statement,
+    /// By which of the key's columns are NULL; a pattern is prepared when it first occurs.
+    deletes: BTreeMap<Vec<bool>, Statement>,
+}
+
+impl ViewWriter {
+    /// Creates the staging table of a view and prepares its statements.
+    pub(super) fn prepare(client: &mut Client, view: &TableSchema, table: &Table, index: usize) -> Result<ViewWriter, postgres::Error> {
+        let sql = Sql { view, table, index };
+        client.batch_execute(&sql.create_staging())?;
+        let upsert = client.prepare(&sql.upsert_arrays())?;
+        let copy = client.prepare(&sql.copy_staging())?;
+        let upsert_staged = client.prepare(&sql.upsert_staged())?;
+        let mut writer = ViewWriter {
+            view: view.clone(),
+            table: table.clone(),
+            index,
+            upsert,
+            copy,
+            upsert_staged,
+            deletes: BTreeMap::new(),
+        };
+        writer.delete_statement(client, vec![false; view.key.len()])?;
+        Ok(writer)
+    }
+
+    /// Applies deletes, then upserts.
+    pub(super) fn apply(&mut self, client: &mut Client, changes: &Fitted) -> Result<(), postgres::Error> {
+        self.delete(client, &changes.deletes)?;
+        self.upsert(client, &changes.upserts)
+    }
+
+    /// Applies deletes, then upserts, of which the database has refused some before: finds them by halves.
+    pub(super) fn apply_carefully(
+        &mut self,
+        client: &mut Client,
+        changes: &Fitted,
+        refused: &mut Vec<DeadLetter>,
+    ) -> Result<(), postgres::Error> {
+        self.delete(client, &changes.deletes)?;
+        let mut waiting = vec![changes.upserts.clone()];
+        while let Some(rows) = waiting.pop() {
+            client.batch_execute("SAVEPOINT freshet")?;
+            let Err(error) = self.upsert(client, &rows) else {
+                client.batch_execute("RELEASE freshet")?;
+                continue;
+            };
+            if !is_about_a_row(&error) {
+                return Err(error);
+            }
+            client.batch_execute("ROLLBACK TO freshet; RELEASE freshet")?;
+            if rows.num_rows() > 1 {
+                let half = rows.num_rows() / 2;
+                waiting.push(rows.slice(half, rows.num_rows() - half));
+                waiting.push(rows.slice(0, half));
+                continue;
+            }
+            self.delete(client, &keys_of(&self.view, &rows))?;
+            refused.push(refused_row(&self.view, &rows, 0, Reason::DoesNotFit, &reason(&error)));
+        }
+        Ok(())
+    }
+
+    /// Inserts or replaces rows.
+    fn upsert(&mut self, client: &mut Client, rows: &RecordBatch) -> Result<(), postgres::Error> {
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        if self.view.key.is_empty() {
+            self.delete(client, &keys_of(&self.view, rows))?;
+        } else if self.table.nulls_distinct {
+            // No conflict would be found for these.
+            let nulls = select(&keys_of(&self.view, rows), |row| self.view.key.iter().any(|&column| rows.column(column).is_null(row)));
+            self.delete(client, &nulls)?;
+        }
+        let columns = values(self.table.kinds.iter().copied(), rows);
+        if rows.num_rows() <= MAX_ARRAY_ROWS {
+            return execute(client, &self.upsert, &columns, 0..rows.num_rows());
+        }
+        copy(client, &self.copy, &columns, rows.num_rows())?;
+        client.execute(&self.upsert_staged, &[])?;
+        Ok(())
+    }
+
+    /// Deletes the rows of keys.
+    fn delete(&mut self, client: &mut Client, keys: &RecordBatch) -> Result<(), postgres::Error> {
+        if keys.num_rows() == 0 {
+            return Ok(());
+        }
+        if keys.columns().iter().all(|column| column.null_count() == 0) {
+            return self.delete_pattern(client, vec![false; keys.num_columns()], keys);
+        }
+        let pattern = |row: usize| keys.columns().iter().map(|column| column.is_null(row)).collect::<Vec<_>>();
+        let mut patterns: Vec<_> = (0..keys.num_rows()).map(pattern).collect();
+        patterns.sort_unstable();
+        patterns.dedup();
+        for nulls in patterns {
+            let rows = select(keys, |row| pattern(row) == nulls);
+            self.delete_pattern(client, nulls, &rows)?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the rows of keys whose NULLs are at the same places.
+    fn delete_pattern(&mut self, client: &mut Client, nulls: Vec<bool>, keys: &RecordBatch) -> Result<(), postgres::Error> {
+        let kind = |&column: &usize| self.table.kinds[column];
+        let columns = values(self.view.key.iter().map(kind), keys);
+        let given: Vec<_> = columns.into_iter().zip(&nulls).filter(|&(_, &null)| !null).map(|(values, _)| values).collect();
+        let statement = self.delete_statement(client, nulls)?;
+        if given.is_empty() {
+            client.execute(&statement, &[])?;
+            return Ok(());
+        }
+        for start in (0..keys.num_rows()).step_by(MAX_ARRAY_KEYS) {
+            let end = keys.num_rows().min(start + MAX_ARRAY_KEYS);
+            execute(client, &statement, &given, start..end)?;
+        }
+        Ok(())
+    }
+
+    fn delete_statement(&mut self, client: &mut Client, nulls: Vec<bool>) -> Result<Statement, postgres::Error> {
+        if let Some(statement) = self.deletes.get(&nulls) {
+            return Ok(statement.clone());
+        }
+        let sql = Sql { view: &self.view, table: &self.table, index: self.index }.delete(&nulls);
+        let statement = client.prepare(&sql)?;
+        self.deletes.insert(nulls, statement.clone());
+        Ok(statement)
+    }
+}
+
+/// Executes a statement whose parameters are arrays.
+fn execute(
+    client: &mut Client,
+    statement: &Statement,
+    columns: &[Values<'_>],
+    rows: std::ops::Range<usize>,
+) -> Result<(), postgres::Error> {
+    let arrays: Vec<_> = columns.iter().map(|values| ArrayParam { values, rows: rows.clone() }).collect();
+    let parameters: Vec<_> = arrays.iter().map(|array| array as &(dyn ToSql + Sync)).collect();
+    client.execute(statement, &parameters)?;
+    Ok(())
+}
+
+/// Copies rows into a table.
+pub(super) fn copy(client: &mut Client, sql: &Statement, columns: &[Values<'_>], rows: usize) -> Result<(), postgres::Error> {
+    let mut writer = client.copy_in(sql)?;
+    let written = write_copy(columns, rows, &mut writer);
+    // A connection that has refused a piece refuses the end too, and says why.
+    let copied = writer.finish()?;
+    assert!(written.is_ok() && copied == rows as u64, "a COPY that succeeds holds all rows");
+    Ok(())
+}
+
+/// Says why the database refused a row, without the value.
+fn reason(error: &postgres::Error) -> String {
+    error.as_db_error().map_or_else(|| error.to_string(), |db| match db.column() {
+        Some(column) => format!("column {column}: {}", db.message()),
+        None => db.message().to_owned(),
+    })
+}

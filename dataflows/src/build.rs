@@ -1,0 +1,327 @@
+//! Builds one worker's part of a job's dataflow: every operator, and what flows between them.
+//!
+//! ```text
+//! sequencer ─ ticks ─▶ sources ─ batches ─▶ partials ─▶ folds ─ deltas ─▶ drains
+//!     ▲  └─── seals ──────────────────────────┴──────────┴────────────────┤
+//!     ├─ reports (feedback) ─ sources                                     │
+//!     └─ done (feedback) ◀────────────────────────────────────────────────┘
+//! ```
+//!
+//! What is absent: I/O, threads and the clock; they come in as plain functions.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use freshet_model::{Batch, Epoch, PartitionId, Timestamp};
+use timely::dataflow::operators::core::Concatenate;
+use timely::dataflow::operators::vec::{Broadcast, Filter, Map};
+use timely::dataflow::operators::{ConnectLoop, Feedback};
+use timely::dataflow::{Scope, Stream};
+use timely::scheduling::SyncActivator;
+
+use crate::changes::{Delta, Partial, Side};
+use crate::epochs::pacing::Pace;
+use crate::epochs::sequencer::{Options, sequencer};
+use crate::epochs::watermark::Lateness;
+use crate::epochs::{EpochRecord, Report, Seal, Tick};
+use crate::keys::KeyCodec;
+use crate::lower::{Component, Fold, Lowered, Role};
+use crate::operators::append::{Append, append};
+use crate::operators::drain::{Outlet, SinkEpoch, drain};
+use crate::operators::fold::fold;
+use crate::operators::keep::{Contribution, Keeper, Kept, Target};
+use crate::operators::map::map;
+use crate::operators::partial::partial;
+use crate::operators::preaggregate::Context;
+use crate::operators::regroup::{regroup, remap};
+use crate::operators::rows::RowMaker;
+use crate::operators::source::{Feed, source};
+use crate::operators::stamp::stamp;
+use crate::plan::{Body, Input, Plan};
+use crate::state::State;
+
+/// Opens one worker's part of a connector, given the means to wake its operator.
+pub type Open<T> = Box<dyn FnOnce(SyncActivator) -> T>;
+
+/// What the dataflow needs from outside, on one worker.
+pub struct Wiring {
+    /// What is computed.
+    pub plan: Arc<Plan>,
+    /// The limits of epochs.
+    pub pace: Pace,
+    /// For each source, its lateness, all its partitions, and how this worker reads its part of them.
+    pub sources: Vec<(Lateness, Vec<PartitionId>, Open<Feed>)>,
+    /// The sinks of views.
+    pub tables: Vec<TableOutlet>,
+    /// The sinks of append-only rows.
+    pub appends: Vec<AppendOutlet>,
+    /// Tells the time.
+    pub clock: Box<dyn Fn() -> Timestamp>,
+    /// Takes the record of each epoch, on worker 0, before anybody else hears of it.
+    pub record: Box<dyn FnMut(&EpochRecord)>,
+    /// Told, with a view's index, by how much the number of keys changes that this worker keeps for it.
+    pub keys: Arc<dyn Fn(usize, i64)>,
+}
+
+/// A sink of views.
+pub struct TableOutlet {
+    /// The sink's name.
+    pub name: String,
+    /// Indices of the views.
+    pub views: Vec<usize>,
+    /// The worker that commits.
+    pub owner: usize,
+    /// Called on that worker.
+    pub open: Open<Outlet<SinkEpoch>>,
+}
+
+/// A sink of append-only rows.
+pub struct AppendOutlet {
+    /// The sink's name.
+    pub name: String,
+    /// Whose rows: a source, or a row-wise view of one.
+    pub input: Input,
+    /// Called on each worker.
+    pub open: Open<Outlet<Append>>,
+}
+
+type Batches<'s> = Stream<'s, Epoch, Vec<Arc<Batch>>>;
+
+/// The streams built so far.
+struct Graph<'s> {
+    scope: Scope<'s, Epoch>,
+    plan: Arc<Plan>,
+    ticks: Stream<'s, Epoch, Vec<Tick>>,
+    seals: Stream<'s, Epoch, Vec<Seal>>,
+    batches: Vec<Batches<'s>>,
+    stamped: BTreeMap<usize, Batches<'s>>,
+    /// Rows of views computed row by row from a source.
+    mapped: BTreeMap<usize, Batches<'s>>,
+    /// Rows of all other views.
+    deltas: BTreeMap<usize, Stream<'s, Epoch, Vec<Delta>>>,
+    /// For each fold, what other folds contribute to it.
+    contributions: Vec<Vec<Stream<'s, Epoch, Vec<Partial>>>>,
+    sides: Vec<Stream<'s, Epoch, Vec<Side>>>,
+    keys: Arc<dyn Fn(usize, i64)>,
+}
+
+/// Builds the dataflow of a lowered plan in a scope.
+pub fn build(scope: Scope<'_, Epoch>, lowered: &Lowered, wiring: Wiring) {
+    let (report_loop, reports) = scope.feedback::<Vec<Report>>(1);
+    let (done_loop, done) = scope.feedback::<Vec<()>>(1);
+    let known = wiring.sources.iter().map(|(lateness, partitions, _)| (*lateness, partitions.clone())).collect();
+    let options = Options { pace: wiring.pace, sources: known, clock: wiring.clock, record: wiring.record };
+    let sequencer = sequencer(scope, reports, done, (scope.index() == 0).then_some(options));
+
+    let mut graph = Graph {
+        scope,
+        plan: wiring.plan,
+        ticks: sequencer.ticks.broadcast(),
+        seals: sequencer.seals.broadcast(),
+        batches: Vec::new(),
+        stamped: BTreeMap::new(),
+        mapped: BTreeMap::new(),
+        deltas: BTreeMap::new(),
+        contributions: lowered.folds.iter().map(|_| Vec::new()).collect(),
+        sides: Vec::new(),
+        keys: wiring.keys,
+    };
+    let opens = wiring.sources.into_iter().map(|(_, _, open)| open);
+    let reports = opens.enumerate().map(|(index, open)| graph.source(index, open)).collect::<Vec<_>>();
+    scope.concatenate(reports).connect_loop(report_loop);
+    graph.views(lowered);
+    let mut done: Vec<_> = wiring.tables.into_iter().map(|table| graph.table(table)).collect();
+    done.extend(wiring.appends.into_iter().map(|sink| graph.append(sink)));
+    scope.concatenate(done).connect_loop(done_loop);
+}
+
+impl<'s> Graph<'s> {
+    fn source(&mut self, index: usize, open: Open<Feed>) -> Stream<'s, Epoch, Vec<Report>> {
+        let built = source(self.scope, &self.plan.sources[index].name, index, self.ticks.clone(), open);
+        self.batches.push(built.batches);
+        self.sides.push(built.dead_letters.map(|dead| Side::Dead(Box::new(dead))));
+        self.sides.push(built.reports.clone().flat_map(move |report| match report {
+            Report::Cut(cut) => {
+                Some(Side::Read { source: index, records: cut.rows + cut.dead_letters, dead_letters: cut.dead_letters })
+            }
+            _ => None,
+        }));
+        built.reports
+    }
+
+    /// Builds folds and row-wise views, each after all that it reads.
+    fn views(&mut self, lowered: &Lowered) {
+        let mut folds: Vec<usize> = (0..lowered.folds.len()).collect();
+        let mut maps = lowered.maps.clone();
+        while !folds.is_empty() || !maps.is_empty() {
+            let before = folds.len() + maps.len();
+            maps.retain(|&view| !self.build_map(view));
+            folds.retain(|&fold| {
+                let contributes = |other: &Component| matches!(other.role, Role::Contribution { fold: to, .. } if to == fold);
+                // Folds stand in the order of their contributions: those before this one that are not built yet wait for a view.
+                let waits = folds_before(&lowered.folds, fold).any(|other| {
+                    !self.is_built(&lowered.folds[other]) && lowered.folds[other].components.iter().any(contributes)
+                });
+                waits || !self.build_fold(lowered, fold)
+            });
+            assert!(folds.len() + maps.len() < before, "invariant: the planner refuses views that read each other in a circle");
+        }
+    }
+
+    /// Tells whether a fold has been built: then all its views, or the contributions of its values, have streams.
+    fn is_built(&self, fold: &Fold) -> bool {
+        fold.components.iter().all(|component| match component.role {
+            Role::Rows(_) => self.deltas.contains_key(&component.view),
+            Role::Contribution { fold, .. } => !self.contributions[fold].is_empty(),
+        })
+    }
+
+    /// Builds a row-wise view, unless what it reads is still missing.
+    fn build_map(&mut self, index: usize) -> bool {
+        let plan = Arc::clone(&self.plan);
+        let view = &plan.views[index];
+        let Body::Map(body) = &view.body else { unreachable!("the lowering lists row-wise views") };
+        match view.input {
+            Input::Source(source) => {
+                let input = self.input(source, body.needs_processing_time);
+                let mapped = map(index, &view.table.name, body.clone(), input);
+                self.mapped.insert(index, mapped.batches);
+                self.sides.push(mapped.sides);
+            }
+            Input::View(input) => {
+                let Some(deltas) = self.deltas.get(&input).cloned() else { return false };
+                let (deltas, sides) = remap(view, index, body.clone(), (&plan.views[input], input), deltas);
+                self.deltas.insert(index, deltas);
+                self.sides.push(sides);
+            }
+        }
+        true
+    }
+
+    /// Returns a source's batches, with the processing time as a further column if need be.
+    fn input(&mut self, source: usize, stamped: bool) -> Batches<'s> {
+        let batches = self.batches[source].clone();
+        if !stamped {
+            return batches;
+        }
+        self.stamped.entry(source).or_insert_with(|| stamp(batches, self.ticks.clone())).clone()
+    }
+
+    /// Builds a fold, unless the view that it reads is still missing.
+    fn build_fold(&mut self, lowered: &Lowered, index: usize) -> bool {
+        let planned = &lowered.folds[index];
+        let name = fold_name(&self.plan, planned);
+        let codec = Arc::new(KeyCodec::new(&key_types(planned)));
+        let context = Arc::new(self.context(planned, name.clone(), Arc::clone(&codec)));
+        let mut partials = std::mem::take(&mut self.contributions[index]);
+        if planned.components.iter().any(|component| component.feed.is_some()) {
+            match planned.input {
+                Input::Source(number) => {
+                    let input = self.input(number, planned.stamped);
+                    let built = partial(self.scope, number, context, input, self.seals.clone());
+                    partials.push(built.partials);
+                    self.sides.push(built.sides);
+                }
+                Input::View(input) => {
+                    let Some(deltas) = self.deltas.get(&input).cloned() else { return false };
+                    let (built, sides) = regroup(&self.plan.views[input], input, context, deltas);
+                    partials.push(built);
+                    self.sides.push(sides);
+                }
+            }
+        }
+        let keeper = Keeper { kept: planned.components.iter().map(|c| self.kept(lowered, c)).collect(), codec };
+        let (keys, views) = (Arc::clone(&self.keys), planned.components.iter().map(|c| c.view).collect::<Vec<_>>());
+        let keys = Box::new(move |change| views.iter().for_each(|&view| keys(view, change)));
+        let partials = self.scope.concatenate(partials);
+        let source = self.source_of(planned.input);
+        let folded = fold(self.scope, &name, source, keeper, partials, self.seals.clone(), keys);
+        self.sides.push(folded.sides);
+        for component in &planned.components {
+            match component.role {
+                Role::Rows(_) => {
+                    let view = component.view;
+                    self.deltas.insert(view, folded.deltas.clone().filter(move |delta| delta.view == view));
+                }
+                Role::Contribution { fold, .. } => {
+                    let own = folded.contributions.clone().flat_map(move |(to, partial)| (to == fold).then_some(partial));
+                    self.contributions[fold].push(own);
+                }
+            }
+        }
+        true
+    }
+
+    fn context(&self, planned: &Fold, name: String, codec: Arc<KeyCodec>) -> Context {
+        let source = &self.plan.sources[self.source_of(planned.input)];
+        Context {
+            name,
+            source: source.name.clone(),
+            time_column: source.time_column,
+            keys: planned.keys.clone(),
+            key_time_bound: planned.key_time_bound,
+            codec,
+            components: planned.components.clone(),
+            views: planned.components.iter().map(|component| self.plan.views[component.view].table.name.clone()).collect(),
+        }
+    }
+
+    fn kept(&self, lowered: &Lowered, component: &Component) -> Kept {
+        let target = match &component.role {
+            Role::Rows(rows) => {
+                let name = self.plan.views[component.view].table.name.clone();
+                Target::Rows(Box::new(RowMaker::new(component.view, name, (**rows).clone(), component.shape.clone())))
+            }
+            &Role::Contribution { fold, component: to, accumulator } => {
+                let group = &lowered.folds[fold];
+                let empty = State::empty(group.components.iter().map(|component| &component.shape));
+                let kinds = group.components[to].kinds.clone();
+                let codec = KeyCodec::new(&key_types(group));
+                Target::Group(Contribution { fold, component: to, accumulator, empty, kinds, codec })
+            }
+        };
+        Kept::new(component.clone(), target)
+    }
+
+    /// Returns the source from which, through whatever views, an input comes.
+    fn source_of(&self, input: Input) -> usize {
+        match input {
+            Input::Source(source) => source,
+            Input::View(view) => self.source_of(self.plan.views[view].input),
+        }
+    }
+
+    fn table(&self, table: TableOutlet) -> Stream<'s, Epoch, Vec<()>> {
+        let deltas: Vec<_> = table.views.iter().filter_map(|view| self.deltas.get(view).cloned()).collect();
+        let deltas = self.scope.concatenate(deltas);
+        let sides = self.scope.concatenate(self.sides.iter().cloned());
+        drain(self.scope, &table.name, table.owner, deltas, sides, self.seals.clone(), table.open)
+    }
+
+    fn append(&self, sink: AppendOutlet) -> Stream<'s, Epoch, Vec<()>> {
+        let rows = match sink.input {
+            Input::Source(source) => self.batches[source].clone(),
+            Input::View(view) => self.mapped[&view].clone(),
+        };
+        append(self.scope, &sink.name, rows, self.seals.clone(), sink.open)
+    }
+}
+
+fn folds_before(folds: &[Fold], fold: usize) -> impl Iterator<Item = usize> + use<> {
+    (0..folds.len()).take_while(move |&other| other < fold)
+}
+
+fn key_types(fold: &Fold) -> Vec<DataType> {
+    fold.keys.iter().map(|key| key.data_type.clone()).collect()
+}
+
+/// Names a fold by its input and keys.
+pub(crate) fn fold_name(plan: &Plan, fold: &Fold) -> String {
+    let input = match fold.input {
+        Input::Source(source) => &plan.sources[source].name,
+        Input::View(view) => &plan.views[view].table.name,
+    };
+    let keys: Vec<&str> = fold.keys.iter().map(|key| key.text.as_str()).collect();
+    format!("{input} by [{}]", keys.join(", "))
+}

@@ -1,0 +1,141 @@
+//! Gathers the epochs that wait for a table sink into one commit: of a key's many changes only the last is written.
+
+use std::collections::HashMap;
+
+use freshet_model::{Commit, DeadLetter, Epoch, LateEvent, LedgerRow, Timestamp, ViewChanges};
+
+use crate::changes::{Counts, Delta, Side};
+use crate::epochs::Seal;
+use crate::keys::RowCodec;
+use crate::operators::drain::SinkEpoch;
+use crate::plan::{Input, Plan};
+
+/// The epochs of one table sink that have not been committed.
+pub struct Coalescer {
+    tables: Vec<Table>,
+    ledger: Ledger,
+    newest: Option<(Epoch, Seal)>,
+    late: Vec<LateEvent>,
+    dead: Vec<DeadLetter>,
+}
+
+/// One view's part.
+struct Table {
+    view: usize,
+    key_codec: RowCodec,
+    row_codec: RowCodec,
+    /// The row that each changed key has now, or `None` if it has none any more.
+    changed: HashMap<Vec<u8>, Option<Vec<u8>>>,
+}
+
+impl Coalescer {
+    /// Begins with nothing, for a sink of these views of a plan.
+    #[must_use]
+    pub fn new(plan: &Plan, views: &[usize]) -> Coalescer {
+        let table = |&view: &usize| {
+            let table = &plan.views[view].table;
+            let (key_codec, row_codec) = (RowCodec::new(table.key_arrow()), RowCodec::new(table.arrow()));
+            Table { view, key_codec, row_codec, changed: HashMap::new() }
+        };
+        let tables = views.iter().map(table).collect();
+        Coalescer { tables, ledger: Ledger::new(plan), newest: None, late: Vec::new(), dead: Vec::new() }
+    }
+
+    /// Takes in the next epoch.
+    pub fn take(&mut self, epoch: SinkEpoch) {
+        self.newest = Some((epoch.epoch, epoch.seal));
+        // What is gone first: a row that replaces another of the same key must be left standing.
+        let (gone, now): (Vec<Delta>, Vec<Delta>) = epoch.deltas.into_iter().partition(|delta| delta.diff < 0);
+        for delta in gone.into_iter().chain(now) {
+            let Some(table) = self.tables.iter_mut().find(|table| table.view == delta.view) else { continue };
+            table.changed.insert(delta.key, (delta.diff > 0).then_some(delta.row));
+        }
+        for side in epoch.sides {
+            match side {
+                Side::Read { source, records, dead_letters } => self.ledger.advance_source(source, records, dead_letters),
+                Side::Counted(counts) => self.ledger.advance_view(&counts),
+                Side::Late(late) => self.late.push(*late),
+                Side::Dead(dead) => self.dead.push(*dead),
+            }
+        }
+    }
+
+    /// Returns the commit of all epochs taken since the last one; `None` if there were none.
+    pub fn commit(&mut self) -> Option<Commit> {
+        let (epoch, seal) = self.newest.take()?;
+        let mut late = std::mem::take(&mut self.late);
+        let mut dead = std::mem::take(&mut self.dead);
+        late.sort_unstable();
+        dead.sort_unstable();
+        Some(Commit {
+            epoch,
+            watermark: seal.watermarks.iter().copied().min().unwrap_or(Timestamp::MIN),
+            processing_time: seal.processing_time,
+            views: self.tables.iter_mut().enumerate().filter_map(|(index, table)| table.commit(index)).collect(),
+            late,
+            dead,
+            ledger: self.ledger.rows(),
+        })
+    }
+}
+
+impl Table {
+    fn commit(&mut self, index: usize) -> Option<ViewChanges> {
+        if self.changed.is_empty() {
+            return None;
+        }
+        let mut changed: Vec<_> = self.changed.drain().collect();
+        changed.sort_unstable();
+        let upserts = self.row_codec.unpack(changed.iter().filter_map(|(_, row)| row.as_deref()));
+        let deletes = self.key_codec.unpack(changed.iter().filter(|(_, row)| row.is_none()).map(|(key, _)| key.as_slice()));
+        Some(ViewChanges { view: index, upserts, deletes })
+    }
+}
+
+/// Where all records of a job went: the ledger of its views, since the first epoch.
+pub struct Ledger {
+    /// Records and dead letters of each source.
+    sources: Vec<(u64, u64)>,
+    /// For each view that reads a source: its name, its source, and its counts.
+    views: Vec<Option<(String, usize, Counts)>>,
+}
+
+impl Ledger {
+    fn new(plan: &Plan) -> Ledger {
+        let view = |(index, view): (usize, &crate::plan::View)| match view.input {
+            Input::Source(source) => Some((view.table.name.clone(), source, Counts { view: index, ..Counts::default() })),
+            // Its records are another view's rows, which come and go.
+            Input::View(_) => None,
+        };
+        Ledger { sources: vec![(0, 0); plan.sources.len()], views: plan.views.iter().enumerate().map(view).collect() }
+    }
+
+    fn advance_source(&mut self, source: usize, records: u64, dead_letters: u64) {
+        let held = &mut self.sources[source];
+        *held = (held.0 + records, held.1 + dead_letters);
+    }
+
+    fn advance_view(&mut self, counts: &Counts) {
+        if let Some((_, _, held)) = &mut self.views[counts.view] {
+            held.counted += counts.counted;
+            held.filtered += counts.filtered;
+            held.late += counts.late;
+            held.failed += counts.failed;
+        }
+    }
+
+    fn rows(&self) -> Vec<LedgerRow> {
+        let row = |(name, source, counts): &(String, usize, Counts)| {
+            let (read, dead_letters) = self.sources[*source];
+            LedgerRow {
+                view: name.clone(),
+                read,
+                counted: counts.counted,
+                filtered: counts.filtered,
+                late: counts.late,
+                dead_letters: dead_letters + counts.failed,
+            }
+        };
+        self.views.iter().flatten().map(row).collect()
+    }
+}

@@ -1,0 +1,233 @@
+//! The keys of folds and views: columns packed into bytes, compared and hashed as such.
+//!
+//! A key in a stream or an arrangement is its hash (8 bytes, big endian), then the packed columns. The hash comes first so that keys
+//! are compared by it, and so that a range of hashes is a range of keys: workers own ranges by the hash modulo their number, and a
+//! checkpoint can be cut at any of them. It is xxHash3 with seed 0, fixed for ever: it outlives processes.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StringBuilder};
+use arrow::datatypes::{DataType, SchemaRef};
+use arrow::row::{RowConverter, Rows, SortField};
+use hashbrown::HashTable;
+use twox_hash::XxHash3_64;
+
+/// Bytes of the hash before a key's columns.
+const HASH_BYTES: usize = 8;
+
+/// Marks of the last byte of a packed key.
+const NULL: u8 = 0;
+const PRESENT: u8 = 1;
+
+/// Returns the hash of a key, by which it is routed.
+#[must_use]
+pub fn key_hash(key: &[u8]) -> u64 {
+    key.first_chunk::<HASH_BYTES>().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}
+
+/// Packs the columns of a key and unpacks them again.
+///
+/// A single text is packed as its bytes; everything else in Arrow's row format, which keeps the columns' order.
+pub struct KeyCodec(Packing);
+
+enum Packing {
+    Text,
+    Rows(RowConverter),
+}
+
+/// The packed keys of a batch, before they are looked up.
+pub(crate) enum PackedKeys<'a> {
+    Text(&'a StringArray),
+    Rows(Rows),
+    /// A key without columns.
+    Unit,
+}
+
+impl PackedKeys<'_> {
+    /// Returns the bytes of a row's key and the mark that goes behind them.
+    fn get(&self, row: usize) -> (&[u8], u8) {
+        match self {
+            PackedKeys::Text(array) if array.is_null(row) => (&[], NULL),
+            PackedKeys::Text(array) => (array.value(row).as_bytes(), PRESENT),
+            PackedKeys::Rows(rows) => (rows.row(row).data(), PRESENT),
+            PackedKeys::Unit => (&[], PRESENT),
+        }
+    }
+}
+
+impl KeyCodec {
+    /// Builds the codec of keys with these column types.
+    ///
+    /// # Panics
+    /// If a type has no row format: the planner lets only Freshet's column types through.
+    #[must_use]
+    pub fn new(types: &[DataType]) -> KeyCodec {
+        if types == [DataType::Utf8] {
+            return KeyCodec(Packing::Text);
+        }
+        let fields = types.iter().cloned().map(SortField::new).collect();
+        KeyCodec(Packing::Rows(RowConverter::new(fields).expect("invariant: all column types have a row format")))
+    }
+
+    /// Packs the keys of a batch.
+    pub(crate) fn pack<'a>(&self, columns: &'a [ArrayRef]) -> PackedKeys<'a> {
+        match &self.0 {
+            Packing::Text => PackedKeys::Text(columns[0].as_string()),
+            Packing::Rows(_) if columns.is_empty() => PackedKeys::Unit,
+            Packing::Rows(converter) => {
+                PackedKeys::Rows(converter.convert_columns(columns).expect("invariant: the planner fixed the columns' types"))
+            }
+        }
+    }
+
+    /// Unpacks keys into columns.
+    #[must_use]
+    pub fn unpack<'a>(&self, keys: impl ExactSizeIterator<Item = &'a [u8]>) -> Vec<ArrayRef> {
+        match &self.0 {
+            Packing::Text => {
+                let mut texts = StringBuilder::with_capacity(keys.len(), keys.len() * 16);
+                for key in keys {
+                    let (mark, text) = key[HASH_BYTES..].split_last().expect("invariant: a key ends in a mark");
+                    let text = std::str::from_utf8(text).expect("invariant: the key was packed from a text");
+                    texts.append_option((*mark == PRESENT).then_some(text));
+                }
+                vec![Arc::new(texts.finish())]
+            }
+            Packing::Rows(converter) => {
+                let parser = converter.parser();
+                let rows = keys.map(|key| parser.parse(&key[HASH_BYTES..key.len() - 1]));
+                converter.convert_rows(rows).expect("invariant: the keys were packed by this codec")
+            }
+        }
+    }
+}
+
+/// Gives each distinct key a number, in order of appearance.
+#[derive(Default)]
+pub(crate) struct Interner {
+    table: HashTable<u32>,
+    entries: Vec<Entry>,
+    /// The keys, hash and mark included, one behind the other.
+    bytes: Vec<u8>,
+}
+
+struct Entry {
+    hash: u64,
+    start: usize,
+    end: usize,
+}
+
+impl Interner {
+    /// Returns the number of a row's key.
+    pub(crate) fn intern(&mut self, keys: &PackedKeys<'_>, row: usize) -> u32 {
+        let (data, mark) = keys.get(row);
+        let hash = XxHash3_64::oneshot(data);
+        let (entries, bytes) = (&self.entries, &self.bytes);
+        let is_same = |number: &u32| {
+            let entry = &entries[*number as usize];
+            entry.hash == hash && bytes[entry.start + HASH_BYTES..entry.end - 1] == *data && bytes[entry.end - 1] == mark
+        };
+        if let Some(number) = self.table.find(hash, is_same) {
+            return *number;
+        }
+        let number = u32::try_from(self.entries.len()).expect("invariant: an epoch has fewer than 2^32 records");
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&hash.to_be_bytes());
+        self.bytes.extend_from_slice(data);
+        self.bytes.push(mark);
+        self.entries.push(Entry { hash, start, end: self.bytes.len() });
+        self.table.insert_unique(hash, number, |number| self.entries[*number as usize].hash);
+        number
+    }
+
+    /// Returns the number of distinct keys.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Returns key number `number`, hash and mark included.
+    pub(crate) fn key(&self, number: usize) -> &[u8] {
+        let entry = &self.entries[number];
+        &self.bytes[entry.start..entry.end]
+    }
+}
+
+/// Packs whole rows of a view, or only the columns of its key, into ordered bytes, and unpacks them for a sink.
+pub struct RowCodec {
+    converter: RowConverter,
+    schema: SchemaRef,
+}
+
+impl RowCodec {
+    /// Builds the codec of rows of this schema.
+    ///
+    /// # Panics
+    /// If a type has no row format: the planner lets only Freshet's column types through.
+    #[must_use]
+    pub fn new(schema: SchemaRef) -> RowCodec {
+        let fields = schema.fields().iter().map(|field| SortField::new(field.data_type().clone())).collect();
+        RowCodec { converter: RowConverter::new(fields).expect("invariant: all column types have a row format"), schema }
+    }
+
+    /// Packs rows given as columns.
+    ///
+    /// # Panics
+    /// If the columns are not of the schema's types.
+    #[must_use]
+    pub fn pack(&self, columns: &[ArrayRef]) -> Rows {
+        self.converter.convert_columns(columns).expect("invariant: the columns are of the schema's types")
+    }
+
+    /// Unpacks rows into a batch of the schema.
+    ///
+    /// # Panics
+    /// If the bytes were not packed by a codec of the same schema.
+    #[must_use]
+    pub fn unpack<'a>(&self, rows: impl Iterator<Item = &'a [u8]>) -> RecordBatch {
+        let parser = self.converter.parser();
+        let mut count = 0;
+        let columns = self.converter.convert_rows(rows.map(|row| parser.parse(row)).inspect(|_| count += 1));
+        let columns = columns.expect("invariant: the rows were packed by this codec");
+        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(count));
+        RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
+            .expect("invariant: the codec has the schema's types")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::Int64Array;
+    use proptest::prelude::*;
+
+    fn keys_of(codec: &KeyCodec, columns: &[ArrayRef]) -> (Vec<u32>, Interner) {
+        let mut interner = Interner::default();
+        let packed = codec.pack(columns);
+        ((0..columns[0].len()).map(|row| interner.intern(&packed, row)).collect(), interner)
+    }
+
+    proptest! {
+        #[test]
+        fn keys_are_told_apart_and_unpacked_as_they_were(texts in prop::collection::vec(prop::option::of("[ab\u{0}]{0,3}"), 1..30), two in any::<bool>()) {
+            let mut columns: Vec<ArrayRef> = vec![Arc::new(StringArray::from(texts.clone()))];
+            if two {
+                columns.push(Arc::new(Int64Array::from_iter(texts.iter().map(|t| t.as_ref().map(|t| t.len() as i64 % 2)))));
+            }
+            let codec = KeyCodec::new(&columns.iter().map(|c| c.data_type().clone()).collect::<Vec<_>>());
+            let (numbers, interner) = keys_of(&codec, &columns);
+            for (a, b) in (0..texts.len()).flat_map(|a| (0..texts.len()).map(move |b| (a, b))) {
+                prop_assert_eq!(numbers[a] == numbers[b], texts[a] == texts[b]);
+            }
+            let back = codec.unpack(numbers.iter().map(|&number| interner.key(number as usize)).collect::<Vec<_>>().into_iter());
+            prop_assert_eq!(&back[0], &columns[0]);
+        }
+    }
+
+    #[test]
+    fn the_hash_is_the_same_for_ever() {
+        let codec = KeyCodec::new(&[DataType::Utf8]);
+        let columns: [ArrayRef; 1] = [Arc::new(StringArray::from(vec!["user_1"]))];
+        let (_, interner) = keys_of(&codec, &columns);
+        assert_eq!(key_hash(interner.key(0)), XxHash3_64::oneshot(b"user_1"));
+    }
+}

@@ -1,0 +1,255 @@
+//! From a plan to the dataflow's nodes: which folds there are, and which views share them.
+//!
+//! A *fold* keeps one [`State`](crate::state::State) for each key of one input. All views that group the same input by the same keys share a
+//! fold: their windows, of whatever length, are slots of one state, looked up once. A `count(distinct x)` over windows is a
+//! component of a second fold, keyed by the group and `x`, whose state is the ranges of windows in which the value was seen; each window that
+//! is new to a value contributes one to the group's fold. Contributions go from longer keys to shorter ones, hence never in a circle.
+
+use arrow::datatypes::DataType;
+
+use crate::plan::{Aggregate, Aggregation, Body, Emit, Expression, Function, Input, Map, Plan, View, Window};
+use crate::state::{Grid, Kind, Rule, Shape};
+
+/// The nodes of a job's dataflow.
+#[derive(Debug, Clone)]
+pub struct Lowered {
+    /// The folds, those that contribute before those that are contributed to.
+    pub folds: Vec<Fold>,
+    /// Views computed row by row, by their index.
+    pub maps: Vec<usize>,
+}
+
+/// A keyed state.
+#[derive(Debug, Clone)]
+pub struct Fold {
+    /// What it reads.
+    pub input: Input,
+    /// Whether an expression reads `processing_time()`.
+    pub stamped: bool,
+    /// The key, over the input's columns.
+    pub keys: Vec<Expression>,
+    /// Index into `keys` of a column that bounds the key's event time.
+    pub key_time_bound: Option<usize>,
+    /// What is kept of each key.
+    pub components: Vec<Component>,
+}
+
+/// One view's part of a fold.
+#[derive(Debug, Clone)]
+pub struct Component {
+    /// Index of the view.
+    pub view: usize,
+    /// What is kept.
+    pub shape: Shape,
+    /// The accumulators of each window, session or group.
+    pub kinds: Vec<Kind>,
+    /// How the fold's own input feeds it; `None` if other folds do.
+    pub feed: Option<Feed>,
+    /// What becomes of it.
+    pub role: Role,
+}
+
+/// How rows of the input feed a component.
+#[derive(Debug, Clone)]
+pub struct Feed {
+    /// Rows for which this is not true do not count.
+    pub filter: Option<Expression>,
+    /// For each accumulator its argument, or `None` where another fold contributes it.
+    pub arguments: Vec<Option<Argument>>,
+    /// Whether the view's records are accounted for here: one component of each view does it.
+    pub accounts: bool,
+}
+
+/// What feeds one accumulator.
+#[derive(Debug, Clone)]
+pub struct Argument {
+    /// The value; `None` counts rows.
+    pub value: Option<Expression>,
+    /// `FILTER (WHERE …)`.
+    pub filter: Option<Expression>,
+}
+
+/// What becomes of a component's changes.
+#[derive(Debug, Clone)]
+pub enum Role {
+    /// They are the view's rows.
+    Rows(Box<Rows>),
+    /// Each window that is new to a key counts one for the group that the key's first columns name.
+    Contribution {
+        /// Index of the group's fold.
+        fold: usize,
+        /// Index of the component in it.
+        component: usize,
+        /// Index of the accumulator.
+        accumulator: usize,
+    },
+}
+
+/// How accumulators become rows of a view.
+#[derive(Debug, Clone)]
+pub struct Rows {
+    /// When rows are sent.
+    pub emit: Emit,
+    /// The aggregates, for their results' types.
+    pub aggregates: Vec<Aggregate>,
+    /// HAVING and the select list.
+    pub output: Map,
+    /// Schema of the row that `output` reads.
+    pub row_schema: arrow::datatypes::SchemaRef,
+    /// Columns of the view that identify a row.
+    pub key: Vec<usize>,
+    /// Whether another view reads this one, so that rows that are replaced are sent too.
+    pub retracts: bool,
+}
+
+/// Lowers a plan.
+#[must_use]
+pub fn lower(plan: &Plan) -> Lowered {
+    let mut lowered = Lowered { folds: Vec::new(), maps: Vec::new() };
+    // Longer keys first, so that a fold stands after those that contribute to it.
+    let mut wanted = Vec::new();
+    for (index, view) in plan.views.iter().enumerate() {
+        match &view.body {
+            Body::Map(_) => lowered.maps.push(index),
+            Body::Aggregate(aggregation) => wanted.extend(parts(index, view, aggregation)),
+        }
+    }
+    wanted.sort_by_key(|part| std::cmp::Reverse(part.keys.len()));
+    let places: Vec<(usize, usize)> = wanted.iter().map(|part| lowered.place(part)).collect();
+    for (part, &(fold, component)) in wanted.iter().zip(&places) {
+        let role = match part.part {
+            Part::Group { .. } => Role::Rows(Box::new(rows(plan, part.view))),
+            Part::Distinct { accumulator } => {
+                let group = wanted.iter().position(|other| other.view == part.view && matches!(other.part, Part::Group { .. }));
+                let (fold, component) = places[group.expect("invariant: each aggregation has a group")];
+                Role::Contribution { fold, component, accumulator }
+            }
+        };
+        lowered.folds[fold].components[component].role = role;
+    }
+    lowered
+}
+
+/// A component that some fold has to hold.
+struct Wanted<'a> {
+    view: usize,
+    input: Input,
+    aggregation: &'a Aggregation,
+    keys: Vec<Expression>,
+    part: Part,
+}
+
+enum Part {
+    /// The view's groups; fed by the input unless distinct counts tell all there is to tell.
+    Group { fed: bool },
+    /// The values of a distinct count.
+    Distinct { accumulator: usize },
+}
+
+fn parts<'a>(index: usize, view: &'a View, aggregation: &'a Aggregation) -> Vec<Wanted<'a>> {
+    let wanted = |keys, part| Wanted { view: index, input: view.input, aggregation, keys, part };
+    let apart: Vec<usize> =
+        (0..aggregation.aggregates.len()).filter(|&i| is_apart(view.input, aggregation, &aggregation.aggregates[i])).collect();
+    // A distinct count without a filter sees every row, so that no group can be missed; NULL counts nothing, and is seen.
+    let seen = apart.iter().any(|&i| aggregation.aggregates[i].filter.is_none());
+    let fed = apart.len() < aggregation.aggregates.len() || !seen;
+    let mut all = vec![wanted(aggregation.keys.clone(), Part::Group { fed })];
+    for accumulator in apart {
+        let argument = aggregation.aggregates[accumulator].argument.clone();
+        let mut keys = aggregation.keys.clone();
+        keys.extend(argument);
+        all.push(wanted(keys, Part::Distinct { accumulator }));
+    }
+    all
+}
+
+/// Tells whether a distinct count has a fold of its own: over windows of append-only rows its state is then a range for each value.
+fn is_apart(input: Input, aggregation: &Aggregation, aggregate: &Aggregate) -> bool {
+    let hops = matches!(aggregation.window, Some(Window::Hop { .. }));
+    hops && matches!(input, Input::Source(_)) && aggregate.function == Function::CountDistinct
+}
+
+impl Lowered {
+    /// Puts a component into the fold of its input and keys, which is made if there is none, and returns its place.
+    fn place(&mut self, part: &Wanted<'_>) -> (usize, usize) {
+        let stamped = part.aggregation.needs_processing_time;
+        let texts = |keys: &[Expression]| keys.iter().map(|key| key.text.clone()).collect::<Vec<_>>();
+        let is_same = |fold: &Fold| fold.input == part.input && fold.stamped == stamped && texts(&fold.keys) == texts(&part.keys);
+        let fold = self.folds.iter().position(is_same).unwrap_or_else(|| {
+            let keys = part.keys.clone();
+            let key_time_bound = part.aggregation.key_time_bound;
+            self.folds.push(Fold { input: part.input, stamped, keys, key_time_bound, components: Vec::new() });
+            self.folds.len() - 1
+        });
+        self.folds[fold].components.push(component(part));
+        (fold, self.folds[fold].components.len() - 1)
+    }
+}
+
+/// Builds a component whose role is filled in when all have their places.
+fn component(part: &Wanted<'_>) -> Component {
+    let aggregation = part.aggregation;
+    let filter = aggregation.filter.clone();
+    let nowhere = Role::Contribution { fold: usize::MAX, component: usize::MAX, accumulator: usize::MAX };
+    match part.part {
+        Part::Group { fed } => {
+            let argument = |aggregate: &Aggregate| {
+                let apart = is_apart(part.input, aggregation, aggregate);
+                (!apart).then(|| Argument { value: aggregate.argument.clone(), filter: aggregate.filter.clone() })
+            };
+            let feed = Feed { filter, arguments: aggregation.aggregates.iter().map(argument).collect(), accounts: true };
+            let kinds = aggregation.aggregates.iter().map(|aggregate| kind(part.input, aggregation, aggregate)).collect();
+            Component { view: part.view, shape: shape(aggregation), kinds, feed: fed.then_some(feed), role: nowhere }
+        }
+        Part::Distinct { accumulator } => {
+            let aggregates = &aggregation.aggregates;
+            let Shape::Windows(grid) = shape(aggregation) else { unreachable!("only windows have distinct counts of their own") };
+            let filtered = aggregates[accumulator].filter.clone();
+            let first = aggregates.iter().position(|other| is_apart(part.input, aggregation, other) && other.filter.is_none());
+            let only_distinct = aggregates.iter().all(|other| is_apart(part.input, aggregation, other));
+            let accounts = only_distinct && first == Some(accumulator);
+            let arguments = vec![Some(Argument { value: None, filter: filtered })];
+            let feed = Some(Feed { filter, arguments, accounts });
+            Component { view: part.view, shape: Shape::Ranges(grid), kinds: Vec::new(), feed, role: nowhere }
+        }
+    }
+}
+
+fn shape(aggregation: &Aggregation) -> Shape {
+    match aggregation.window {
+        Some(Window::Hop { slide, size }) => Shape::Windows(Grid { slide, size }),
+        Some(Window::Session { gap, max_duration }) => Shape::Sessions(Rule { gap, max_duration }),
+        None => Shape::Group,
+    }
+}
+
+fn kind(input: Input, aggregation: &Aggregation, aggregate: &Aggregate) -> Kind {
+    let integral = |argument: &Option<Expression>| {
+        argument.as_ref().is_some_and(|e| matches!(e.data_type, DataType::Int64 | DataType::Decimal128(_, _)))
+    };
+    let retractable = matches!(input, Input::View(_));
+    match aggregate.function {
+        Function::Count => Kind::Count,
+        // Where the values are kept apart, this one takes their number.
+        Function::CountDistinct if is_apart(input, aggregation, aggregate) => Kind::Count,
+        Function::CountDistinct => Kind::Values,
+        Function::Sum | Function::Avg if integral(&aggregate.argument) => Kind::Integer,
+        Function::Sum | Function::Avg => Kind::Float,
+        Function::Min | Function::Max if retractable => Kind::Values,
+        Function::Min => Kind::Min,
+        Function::Max => Kind::Max,
+    }
+}
+
+fn rows(plan: &Plan, index: usize) -> Rows {
+    let view = &plan.views[index];
+    let Body::Aggregate(aggregation) = &view.body else { unreachable!("only aggregations have rows of groups") };
+    Rows {
+        emit: view.emit,
+        aggregates: aggregation.aggregates.clone(),
+        output: aggregation.output.clone(),
+        row_schema: aggregation.row_schema.clone(),
+        key: view.table.key.clone(),
+        retracts: plan.views.iter().any(|other| other.input == Input::View(index)),
+    }
+}

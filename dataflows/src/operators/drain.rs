@@ -1,0 +1,112 @@
+//! Hands each closed and sealed epoch of a table sink's views to the thread that commits it.
+//!
+//! # Frontiers
+//! All rows of an epoch come to one worker, the sink's owner. It holds its capability at the oldest epoch that the sink has not
+//! committed, so that the frontier of `done` says what is durable.
+//!
+//! # Invariants
+//! - Epochs are handed over in order, each once, complete, after they have been sealed.
+
+use std::collections::BTreeMap;
+
+use freshet_model::Epoch;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::{Scope, Stream};
+use timely::scheduling::SyncActivator;
+
+use crate::changes::{Delta, Side};
+use crate::epochs::Seal;
+
+/// One epoch of a table sink.
+#[derive(Debug, Clone)]
+pub struct SinkEpoch {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// What was decided of it.
+    pub seal: Seal,
+    /// Rows of the sink's views.
+    pub deltas: Vec<Delta>,
+    /// Records that did not count, and the numbers of those that did, for all views of the job.
+    pub sides: Vec<Side>,
+}
+
+/// The way to a sink's thread: plain functions, so that the operator does no I/O.
+pub struct Outlet<T> {
+    /// Takes what the sink is to do, without waiting.
+    pub send: Box<dyn FnMut(T)>,
+    /// Returns the first epoch that the sink has not finished.
+    pub finished: Box<dyn Fn() -> Epoch>,
+}
+
+/// Builds the drain of a table sink owned by worker `owner`; `open` is called on that worker alone, with the means to wake the operator when the
+/// sink has finished something.
+pub fn drain<'s>(
+    scope: Scope<'s, Epoch>,
+    name: &str,
+    owner: usize,
+    deltas: Stream<'s, Epoch, Vec<Delta>>,
+    sides: Stream<'s, Epoch, Vec<Side>>,
+    seals: Stream<'s, Epoch, Vec<Seal>>,
+    open: impl FnOnce(SyncActivator) -> Outlet<SinkEpoch>,
+) -> Stream<'s, Epoch, Vec<()>> {
+    let mut builder = OperatorBuilder::new(format!("Drain {name}"), scope);
+    let mut deltas = builder.new_input(deltas, Exchange::new(move |_: &Delta| owner as u64));
+    let mut sides = builder.new_input(sides, Exchange::new(move |_: &Side| owner as u64));
+    let mut seals = builder.new_input(seals, Pipeline);
+    let (_done_out, done) = builder.new_output::<Vec<()>>();
+    let address = builder.operator_info().address.to_vec();
+    let outlet = (scope.index() == owner).then(|| open(scope.worker().sync_activator_for(address)));
+
+    builder.build(move |mut capabilities| {
+        let mut running = outlet.zip(capabilities.pop()).map(|(outlet, capability)| Running::new(outlet, capability));
+        move |frontiers| {
+            let Some(sink) = &mut running else {
+                seals.for_each(|_, seals| seals.clear());
+                return;
+            };
+            deltas.for_each(|time, deltas| sink.waiting.entry(*time.time()).or_default().0.append(deltas));
+            sides.for_each(|time, sides| sink.waiting.entry(*time.time()).or_default().1.append(sides));
+            seals.for_each(|time, seals| sink.sealed.extend(seals.drain(..).map(|seal| (*time.time(), seal))));
+            let least = frontiers[..2].iter().filter_map(|frontier| frontier.frontier().first().copied()).min();
+            let ended = frontiers.iter().all(|frontier| frontier.frontier().is_empty());
+            if sink.advance(least.unwrap_or(Epoch::MAX), ended) {
+                running = None;
+            }
+        }
+    });
+    done
+}
+
+/// The owner's part.
+struct Running {
+    outlet: Outlet<SinkEpoch>,
+    capability: Capability<Epoch>,
+    waiting: BTreeMap<Epoch, (Vec<Delta>, Vec<Side>)>,
+    sealed: BTreeMap<Epoch, Seal>,
+    /// The next epoch to hand over.
+    next: Epoch,
+}
+
+impl Running {
+    fn new(outlet: Outlet<SinkEpoch>, capability: Capability<Epoch>) -> Running {
+        Running { outlet, capability, waiting: BTreeMap::new(), sealed: BTreeMap::new(), next: 0 }
+    }
+
+    /// Hands over what is complete below `open`, and tells whether the sink has finished with everything.
+    fn advance(&mut self, open: Epoch, ended: bool) -> bool {
+        while self.next < open
+            && let Some(seal) = self.sealed.remove(&self.next)
+        {
+            let (deltas, sides) = self.waiting.remove(&self.next).unwrap_or_default();
+            (self.outlet.send)(SinkEpoch { epoch: self.next, seal, deltas, sides });
+            self.next += 1;
+        }
+        let finished = (self.outlet.finished)();
+        if finished > *self.capability.time() {
+            self.capability.downgrade(&finished);
+        }
+        ended && finished >= self.next
+    }
+}

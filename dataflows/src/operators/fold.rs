@@ -1,0 +1,270 @@
+//! Keeps the state of each key in an arrangement, and sends what an epoch changes of it.
+//!
+//! ```text
+//! partials of E ─┐                       ┌▶ deltas: rows of views
+//! agenda ────────┼▶ old state ─ advance ─┼▶ contributions to other folds
+//! watermark of E ┘      ▲          │     └▶ sides: rows that have no value
+//!                       └ arrangement ◀── (key, old, -1), (key, new, +1)
+//! ```
+//!
+//! # Frontiers
+//! The operator holds its capabilities at the oldest epoch that it has not processed. It processes `E` when the partials' frontier has
+//! passed `E` and the watermark of `E` is known, hence every epoch once, in order, also those that brought nothing.
+//!
+//! # Invariants
+//! - The arrangement holds for each key at most one state, once, as of every epoch.
+//! - What an epoch changes does not depend on how its partials were split.
+//! - A key with something left to close stands on the agenda at that watermark, or earlier.
+
+use std::collections::BTreeMap;
+
+use differential_dataflow::operators::arrange::{TraceAgent, TraceWriter};
+use differential_dataflow::trace::{Builder, Cursor, Description, Trace, TraceReader};
+use freshet_model::{Epoch, Timestamp};
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::{Scope, Stream};
+use timely::progress::Antichain;
+
+use super::agenda::Agenda;
+use super::keep::{Changes, Keeper};
+use super::partial::Announced;
+use crate::arrangement::{StateBuilder, StateSpine, Update};
+use crate::changes::{Delta, Partial, Side};
+use crate::epochs::Seal;
+use crate::keys::key_hash;
+use crate::state::State;
+
+/// The streams of a fold.
+pub struct Folded<'s> {
+    /// Rows of views.
+    pub deltas: Stream<'s, Epoch, Vec<Delta>>,
+    /// Partials for other folds, with the folds' indices.
+    pub contributions: Stream<'s, Epoch, Vec<(usize, Partial)>>,
+    /// Rows that have no value.
+    pub sides: Stream<'s, Epoch, Vec<Side>>,
+}
+
+/// The arrangement as the operator that writes it sees it.
+struct States {
+    reader: TraceAgent<StateSpine>,
+    writer: TraceWriter<StateSpine>,
+}
+
+/// Everything but timely's handles.
+struct Fold {
+    keeper: Keeper,
+    agenda: Agenda,
+    states: States,
+    /// Told by how much the number of keys changes.
+    keys: Box<dyn Fn(i64)>,
+}
+
+/// Builds a fold of partials whose input is source number `source`, for the watermarks; `keys` is told by how much the number of keys changes.
+pub fn fold<'s>(
+    scope: Scope<'s, Epoch>,
+    name: &str,
+    source: usize,
+    keeper: Keeper,
+    partials: Stream<'s, Epoch, Vec<Partial>>,
+    seals: Stream<'s, Epoch, Vec<Seal>>,
+    keys: Box<dyn Fn(i64)>,
+) -> Folded<'s> {
+    let mut builder = OperatorBuilder::new(format!("Fold {name}"), scope);
+    let mut partials = builder.new_input(partials, Exchange::new(|partial: &Partial| key_hash(&partial.key)));
+    let mut seals = builder.new_input(seals, Pipeline);
+    let (deltas_out, deltas) = builder.new_output();
+    let (contributions_out, contributions) = builder.new_output();
+    let (sides_out, sides) = builder.new_output();
+    let mut deltas_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<Delta>>>::from(deltas_out);
+    let mut contributions_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<(usize, Partial)>>>::from(contributions_out);
+    let mut sides_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<Side>>>::from(sides_out);
+
+    let info = builder.operator_info();
+    let activator = scope.activator_for(info.address.clone());
+    let spine = StateSpine::new(info.clone(), None, Some(activator));
+    let (reader, writer) = TraceAgent::new(spine, info, None);
+    let mut fold = Fold { keeper, agenda: Agenda::default(), states: States { reader, writer }, keys };
+
+    builder.build(move |capabilities| {
+        let mut capabilities: Option<[Capability<Epoch>; 3]> =
+            Some(capabilities.try_into().unwrap_or_else(|_| panic!("invariant: timely gives a capability for each output")));
+        let mut announced = Announced::new(source);
+        let mut brought: BTreeMap<Epoch, Vec<Partial>> = BTreeMap::new();
+        let (mut next, mut sealed) = (0, None);
+
+        move |frontiers| {
+            seals.for_each(|time, seals| {
+                seals.drain(..).for_each(|seal| announced.advance(*time.time(), &seal));
+                sealed = sealed.max(Some(*time.time()));
+            });
+            partials.for_each(|time, partials| brought.entry(*time.time()).or_default().append(partials));
+            let Some(held) = &mut capabilities else { return };
+            let (mut deltas_out, mut contributions_out, mut sides_out) =
+                (deltas_out.activate(), contributions_out.activate(), sides_out.activate());
+
+            // Once the input has ended, the epochs that remain are those that have been sealed.
+            let ended = frontiers[0].frontier().first().is_none();
+            let open = frontiers[0].frontier().first().copied().unwrap_or_else(|| sealed.map_or(0, |epoch| epoch + 1));
+            while next < open
+                && let Some(watermark) = announced.of(next)
+            {
+                let mut sent = fold.process(next, brought.remove(&next).unwrap_or_default(), watermark);
+                deltas_out.session(&held[0]).give_container(&mut sent.deltas);
+                contributions_out.session(&held[1]).give_container(&mut sent.contributions);
+                sides_out.session(&held[2]).give_container(&mut sent.sides);
+                next += 1;
+                held.iter_mut().for_each(|capability| capability.downgrade(&next));
+                announced.forget(next);
+            }
+            fold.states.compact(next);
+            if ended && frontiers[1].frontier().is_empty() && next >= open {
+                capabilities = None;
+            }
+        }
+    });
+    Folded { deltas, contributions, sides }
+}
+
+/// What an epoch sends.
+struct Sent {
+    deltas: Vec<Delta>,
+    contributions: Vec<(usize, Partial)>,
+    sides: Vec<Side>,
+}
+
+impl Fold {
+    fn process(&mut self, epoch: Epoch, brought: Vec<Partial>, watermark: Timestamp) -> Sent {
+        let due = self.agenda.take_due(watermark);
+        let (mut deltas, mut sides) = (Vec::new(), Vec::new());
+        if brought.is_empty() && due.is_empty() {
+            return Sent { deltas, contributions: Vec::new(), sides };
+        }
+        let brought = self.merge(brought);
+        let mut changes = self.keeper.changes();
+        let updates = self.advance_all(epoch, &brought, &due, watermark, &mut changes);
+        self.states.insert(epoch, updates);
+        let contributions = self.keeper.make(&changes, &mut deltas, &mut sides);
+        Sent { deltas, contributions, sides }
+    }
+
+    /// Sorts partials by key and merges those of one key.
+    fn merge(&self, mut partials: Vec<Partial>) -> Vec<Partial> {
+        partials.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+        let mut merged: Vec<Partial> = Vec::with_capacity(partials.len());
+        for partial in partials {
+            match merged.last_mut() {
+                Some(last) if last.key == partial.key => self.keeper.merge(&mut last.state, &partial.state),
+                _ => merged.push(partial),
+            }
+        }
+        merged
+    }
+
+    /// Advances each key that has new events or is due, in the order of keys.
+    fn advance_all(
+        &mut self,
+        epoch: Epoch,
+        brought: &[Partial],
+        due: &[Box<[u8]>],
+        watermark: Timestamp,
+        changes: &mut Changes,
+    ) -> Vec<Update> {
+        let (mut cursor, storage) = self.states.reader.cursor();
+        let mut updates = Updates { epoch, updates: Vec::with_capacity(brought.len() * 2), keys: 0, buffer: Vec::new() };
+        let (mut brought, mut due) = (brought.iter().peekable(), due.iter().peekable());
+        loop {
+            let key: &[u8] = match (brought.peek(), due.peek()) {
+                (Some(partial), Some(due)) => (&partial.key[..]).min(due),
+                (Some(partial), None) => &partial.key,
+                (None, Some(due)) => due,
+                (None, None) => break,
+            };
+            let partial = brought.next_if(|partial| partial.key == key).map(|partial| &partial.state);
+            let was_due = due.next_if(|due| ***due == *key).is_some();
+            cursor.seek_key(&storage, key);
+            let held = if cursor.get_key(&storage) == Some(key) { current(&mut cursor, &storage) } else { None };
+            let old = held.map(State::decode);
+            let new = self.keeper.advance(key, old.as_ref(), partial, watermark, changes);
+            let deadline = self.keeper.next_closing(&new);
+            let was = old.as_ref().filter(|_| !was_due).and_then(|old| self.keeper.next_closing(old));
+            if let Some(deadline) = deadline.filter(|deadline| was.is_none_or(|was| *deadline < was)) {
+                self.agenda.enter(deadline, key);
+            }
+            updates.push(key, held, old.as_ref(), &new);
+        }
+        (self.keys)(updates.keys);
+        updates.updates
+    }
+}
+
+/// Returns the value that a cursor's key has now.
+fn current<'a, C>(cursor: &mut C, storage: &'a C::Storage) -> Option<&'a [u8]>
+where
+    C: Cursor<Val<'a> = &'a [u8], Time = Epoch, Diff = i64>,
+    for<'b> C: Cursor<DiffGat<'b> = &'b i64>,
+{
+    while let Some(value) = cursor.get_val(storage) {
+        let mut count = 0;
+        cursor.map_times(storage, |_, diff| count += diff);
+        if count > 0 {
+            return Some(value);
+        }
+        cursor.step_val(storage);
+    }
+    None
+}
+
+/// The updates of an epoch, in order.
+struct Updates {
+    epoch: Epoch,
+    updates: Vec<Update>,
+    keys: i64,
+    buffer: Vec<u8>,
+}
+
+impl Updates {
+    fn push(&mut self, key: &[u8], held: Option<&[u8]>, old: Option<&State>, new: &State) {
+        self.keys += i64::from(!new.is_empty()) - i64::from(old.is_some());
+        let unchanged = old.map_or(new.is_empty(), |old| old == new);
+        if unchanged {
+            return;
+        }
+        let mut pair: [Option<(Vec<u8>, i64)>; 2] = [held.map(|bytes| (bytes.to_vec(), -1)), None];
+        if !new.is_empty() {
+            new.encode(&mut self.buffer);
+            pair[1] = Some((self.buffer.clone(), 1));
+        }
+        if pair[1].is_some() && pair[0] > pair[1] {
+            pair.swap(0, 1);
+        }
+        let epoch = self.epoch;
+        self.updates.extend(pair.into_iter().flatten().map(|(value, diff)| ((key.to_vec(), value), epoch, diff)));
+    }
+}
+
+impl States {
+    /// Adds the updates of an epoch, sorted by key and value.
+    fn insert(&mut self, epoch: Epoch, updates: Vec<Update>) {
+        if updates.is_empty() {
+            return;
+        }
+        let mut upper = Antichain::new();
+        self.reader.read_upper(&mut upper);
+        let description = Description::new(upper, Antichain::from_elem(epoch + 1), Antichain::from_elem(0));
+        let batch = StateBuilder::seal(&mut vec![updates], description);
+        self.writer.insert(batch, Some(epoch));
+    }
+
+    /// Lets the arrangement forget how it came to hold what it holds before `next`.
+    fn compact(&mut self, next: Epoch) {
+        let next = Antichain::from_elem(next);
+        self.writer.seal(next.clone());
+        self.reader.set_logical_compaction(next.borrow());
+        self.reader.set_physical_compaction(next.borrow());
+        self.writer.exert();
+    }
+}

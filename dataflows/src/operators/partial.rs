@@ -1,0 +1,118 @@
+//! Aggregates each worker's own batches, before anything is exchanged: 10 to 100 times fewer records from here on.
+//!
+//! # Frontiers
+//! A batch of epoch `E` is taken in when the watermark of `E` is known, from the seal of `E - 1`; what it adds up to leaves when the input's
+//! frontier has passed `E`.
+//!
+//! # Invariants
+//! - Lateness is decided here and nowhere else, for each record and window, against the watermark of the record's epoch.
+//! - Each record of the source is accounted for once in each view.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use freshet_model::{Batch, Epoch, Timestamp};
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::{Scope, Stream};
+
+use super::preaggregate::{Context, Preaggregate};
+use crate::changes::{Partial, Side};
+use crate::epochs::Seal;
+
+/// The streams of a partial aggregation.
+pub struct Partials<'s> {
+    /// One record for each key and epoch.
+    pub partials: Stream<'s, Epoch, Vec<Partial>>,
+    /// What did not count, and how many records did.
+    pub sides: Stream<'s, Epoch, Vec<Side>>,
+}
+
+/// The watermarks of a source that have been announced and may still be needed.
+pub(crate) struct Announced {
+    source: usize,
+    by_epoch: BTreeMap<Epoch, Timestamp>,
+}
+
+impl Announced {
+    pub(crate) fn new(source: usize) -> Announced {
+        Announced { source, by_epoch: BTreeMap::from([(0, Timestamp::MIN)]) }
+    }
+
+    /// Takes in the seal of `epoch`, which holds the watermark of the next one.
+    pub(crate) fn advance(&mut self, epoch: Epoch, seal: &Seal) {
+        self.by_epoch.insert(epoch + 1, seal.watermarks[self.source]);
+    }
+
+    pub(crate) fn of(&self, epoch: Epoch) -> Option<Timestamp> {
+        self.by_epoch.get(&epoch).copied()
+    }
+
+    /// Forgets the epochs below `epoch`.
+    pub(crate) fn forget(&mut self, epoch: Epoch) {
+        self.by_epoch = self.by_epoch.split_off(&epoch);
+    }
+}
+
+/// What is held of one epoch.
+struct Held {
+    capabilities: [Capability<Epoch>; 2],
+    /// Batches that wait for the watermark.
+    waiting: VecDeque<Arc<Batch>>,
+    sum: Preaggregate,
+}
+
+/// Aggregates batches of source number `source` for a fold.
+pub fn partial<'s>(
+    scope: Scope<'s, Epoch>,
+    source: usize,
+    context: Arc<Context>,
+    batches: Stream<'s, Epoch, Vec<Arc<Batch>>>,
+    seals: Stream<'s, Epoch, Vec<Seal>>,
+) -> Partials<'s> {
+    let mut builder = OperatorBuilder::new(format!("Partial {}", context.name), scope);
+    let mut batches = builder.new_input(batches, Pipeline);
+    // Nothing leaves at the time of a seal.
+    let mut seals = builder.new_input_connection(seals, Pipeline, []);
+    let (partials_out, partials) = builder.new_output_connection([(0, timely::progress::Antichain::from_elem(0))]);
+    let (sides_out, sides) = builder.new_output_connection([(0, timely::progress::Antichain::from_elem(0))]);
+    let mut partials_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<Partial>>>::from(partials_out);
+    let mut sides_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<Side>>>::from(sides_out);
+
+    builder.build(move |_| {
+        let mut announced = Announced::new(source);
+        let mut held: BTreeMap<Epoch, Held> = BTreeMap::new();
+
+        move |frontiers| {
+            seals.for_each(|seal_time, seals| seals.drain(..).for_each(|seal| announced.advance(*seal_time.time(), &seal)));
+            batches.for_each(|capability, batches| {
+                let held = held.entry(*capability.time()).or_insert_with(|| Held {
+                    capabilities: [capability.retain(0), capability.retain(1)],
+                    waiting: VecDeque::new(),
+                    sum: Preaggregate::new(Arc::clone(&context)),
+                });
+                held.waiting.extend(batches.drain(..));
+            });
+            for (epoch, held) in &mut held {
+                let Some(watermark) = announced.of(*epoch) else { break };
+                held.waiting.drain(..).for_each(|batch| held.sum.take(&batch, watermark));
+            }
+            let open = frontiers[0].frontier().first().copied().unwrap_or(Epoch::MAX);
+            let (mut partials_out, mut sides_out) = (partials_out.activate(), sides_out.activate());
+            while let Some(entry) = held.first_entry()
+                && *entry.key() < open
+                && announced.of(*entry.key()).is_some()
+            {
+                let held = entry.remove();
+                let (partials, sides) = held.sum.finish();
+                partials_out.session(&held.capabilities[0]).give_iterator(partials);
+                sides_out.session(&held.capabilities[1]).give_iterator(sides.into_iter());
+            }
+            announced.forget(held.keys().next().copied().unwrap_or(open));
+        }
+    });
+    Partials { partials, sides }
+}

@@ -1,0 +1,58 @@
+//! The sources and the views planned so far, and what reading one of them means.
+
+use freshet_model::TableSchema;
+
+use super::key::Part;
+use super::relation::{Base, Relation};
+use super::tables::Entry;
+use crate::plan::{Input, SourcePlan, View};
+
+/// A view that later views may read.
+pub(super) struct KnownView {
+    pub(super) view: View,
+    /// What tells its rows apart.
+    pub(super) parts: Vec<Part>,
+    /// The view as a relation over its source, if it is row by row: whoever reads it reads the source.
+    pub(super) inline: Option<Relation>,
+}
+
+/// All that a view may read.
+pub(super) struct Catalog<'a> {
+    pub(super) sources: &'a [SourcePlan],
+    pub(super) views: Vec<KnownView>,
+}
+
+impl Catalog<'_> {
+    /// Returns a source or a view as a relation.
+    pub(super) fn relation(&self, entry: Entry) -> Relation {
+        match entry {
+            Entry::Source(index) => {
+                let SourcePlan { name, columns, time_column } = &self.sources[index];
+                Relation::of(Base {
+                    input: Input::Source(index),
+                    name: name.clone(),
+                    columns: columns.clone(),
+                    time: *time_column,
+                    time_bound: None,
+                    window: None,
+                })
+            }
+            Entry::View(index) => match &self.views[index].inline {
+                Some(relation) => relation.clone(),
+                None => self.changes(index),
+            },
+        }
+    }
+
+    fn changes(&self, index: usize) -> Relation {
+        let View { table: TableSchema { name, columns, .. }, time_bound, .. } = &self.views[index].view;
+        Relation::of(Base {
+            input: Input::View(index),
+            name: name.clone(),
+            columns: columns.clone(),
+            time: None,
+            time_bound: *time_bound,
+            window: None,
+        })
+    }
+}

@@ -1,0 +1,194 @@
+//! The clauses that a view may not have, each refused by name with what to write instead.
+//!
+//! Working on the text's own structure, before any planning, gives messages in the words that were written.
+
+use std::ops::ControlFlow;
+
+use datafusion_sql::sqlparser::ast::{
+    Distinct, Expr, Function, FunctionArguments, GroupByExpr, Ident, ObjectName, Query, Select, SelectItem, SetExpr, TableFactor, Visit, Visitor,
+};
+
+use super::error::{Planned, Refusal};
+use super::functions::Functions;
+use super::window;
+
+/// Accepts a query that has only clauses which Freshet can keep.
+///
+/// # Errors
+/// Names the first clause that it cannot.
+pub(super) fn check(query: &Query, functions: &Functions) -> Planned<()> {
+    match query.visit(&mut Clauses { functions }) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(refusal) => Err(*refusal),
+    }
+}
+
+/// Returns a name as SQL compares it: in lower case unless it was quoted.
+pub(super) fn normal(ident: &Ident) -> String {
+    match ident.quote_style {
+        Some(_) => ident.value.clone(),
+        None => ident.value.to_lowercase(),
+    }
+}
+
+/// Returns a name of a single part, as SQL compares it.
+pub(super) fn single(name: &ObjectName) -> Option<String> {
+    match name.0.as_slice() {
+        [part] => part.as_ident().map(normal),
+        _ => None,
+    }
+}
+
+struct Clauses<'a> {
+    functions: &'a Functions,
+}
+
+type Verdict = ControlFlow<Box<Refusal>>;
+
+fn refuse(clause: &str, remedy: &str) -> Verdict {
+    ControlFlow::Break(Box::new(Refusal::new(format!("{clause} is not supported in a view"), remedy)))
+}
+
+/// The way out where a view would need the rows of another as a whole.
+const VIEW_OF_ITS_OWN: &str = "write it as a view of its own and read that view in FROM";
+const NO_ORDER: &str = "a view is a set of rows: leave it out and order when you read the table";
+
+impl Visitor for Clauses<'_> {
+    type Break = Box<Refusal>;
+
+    fn pre_visit_query(&mut self, query: &Query) -> Verdict {
+        let set = match query.body.as_ref() {
+            SetExpr::SetOperation { op, .. } => Some(op.to_string()),
+            SetExpr::Values(_) => Some("VALUES".to_owned()),
+            SetExpr::Select(_) | SetExpr::Query(_) => None,
+            SetExpr::Table(_) => Some("TABLE".to_owned()),
+            _ => Some("a change of a table".to_owned()),
+        };
+        let union = "write one view for each part";
+        let rules: [(bool, &str, &str); 6] = [
+            (query.with.as_ref().is_some_and(|with| with.recursive), "WITH RECURSIVE", "write WITH without RECURSIVE"),
+            (query.order_by.is_some(), "ORDER BY", NO_ORDER),
+            (query.limit_clause.is_some(), "LIMIT", NO_ORDER),
+            (query.fetch.is_some(), "FETCH", NO_ORDER),
+            (!query.locks.is_empty() || query.for_clause.is_some(), "FOR", "leave it out"),
+            (
+                query.settings.is_some() || query.format_clause.is_some() || !query.pipe_operators.is_empty(),
+                "a clause after the query",
+                "leave it out",
+            ),
+        ];
+        first(&rules)?;
+        match set.as_deref() {
+            None => ControlFlow::Continue(()),
+            Some(op @ ("UNION" | "INTERSECT" | "EXCEPT" | "MINUS")) => refuse(op, union),
+            Some(other) => refuse(other, "write SELECT … FROM a source or a view"),
+        }
+    }
+
+    fn pre_visit_select(&mut self, select: &Select) -> Verdict {
+        if let Some(Distinct::Distinct | Distinct::On(_)) = &select.distinct {
+            return refuse("SELECT DISTINCT", "write GROUP BY over the same columns");
+        }
+        let joined = select.from.len() > 1 || select.from.iter().any(|from| !from.joins.is_empty());
+        let named = !select.named_window.is_empty();
+        let rare = select.top.is_some()
+            || select.into.is_some()
+            || select.prewhere.is_some()
+            || select.exclude.is_some()
+            || select.value_table_mode.is_some()
+            || !select.lateral_views.is_empty()
+            || !select.connect_by.is_empty()
+            || !select.cluster_by.is_empty()
+            || !select.distribute_by.is_empty()
+            || !select.sort_by.is_empty();
+        let rules: [(bool, &str, &str); 5] = [
+            (select.from.is_empty(), "SELECT without FROM", "read a source or a view: SELECT … FROM name"),
+            (joined, "JOIN", "read one source or view; put what belongs together into one topic, or join in the database"),
+            (select.qualify.is_some() || named, "a window function (OVER)", "use tumble, hop or session in FROM with GROUP BY"),
+            (matches!(select.group_by, GroupByExpr::All(_)), "GROUP BY ALL", "name the columns in GROUP BY"),
+            (rare, "a clause of another SQL dialect", "use SELECT, FROM, WHERE, GROUP BY and HAVING"),
+        ];
+        first(&rules)?;
+        if let Some(unnamed) = select.projection.iter().find_map(unnamed) {
+            let problem = format!("the column '{unnamed}' has no name");
+            return ControlFlow::Break(Box::new(Refusal::new(problem, format!("write {unnamed} AS name"))));
+        }
+        match &select.group_by {
+            GroupByExpr::Expressions(_, modifiers) if !modifiers.is_empty() => grouping_sets(),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> Verdict {
+        match factor {
+            TableFactor::Table { name, args: Some(_), .. } => match window::known(name) {
+                Ok(_) => ControlFlow::Continue(()),
+                Err(refusal) => ControlFlow::Break(Box::new(refusal)),
+            },
+            TableFactor::Table { name, sample, version, with_ordinality, .. } => {
+                let rules: [(bool, &str, &str); 3] = [
+                    (sample.is_some(), "TABLESAMPLE", "filter with WHERE"),
+                    (version.is_some() || *with_ordinality, "a modifier of a table", "leave it out"),
+                    (single(name).is_none(), "a name with a schema", "write the source's or view's plain name"),
+                ];
+                first(&rules)
+            }
+            TableFactor::Derived { lateral: false, sample: None, .. } => ControlFlow::Continue(()),
+            TableFactor::NestedJoin { .. } => refuse("JOIN", VIEW_OF_ITS_OWN),
+            TableFactor::Derived { .. } | TableFactor::Function { .. } => refuse("LATERAL", VIEW_OF_ITS_OWN),
+            _ => refuse("this form of FROM", "read a source or a view by its name, or a subquery"),
+        }
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> Verdict {
+        match expr {
+            Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => refuse("a subquery in an expression", VIEW_OF_ITS_OWN),
+            Expr::Rollup(_) | Expr::Cube(_) | Expr::GroupingSets(_) => grouping_sets(),
+            Expr::Function(function) => self.function(function),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
+impl Clauses<'_> {
+    fn function(&self, function: &Function) -> Verdict {
+        let Some(name) = single(&function.name) else {
+            return refuse("a function name with a schema", "write the function's plain name");
+        };
+        if function.over.is_some() {
+            return refuse("a window function (OVER)", "use tumble, hop or session in FROM with GROUP BY");
+        }
+        if let Err(refusal) = self.functions.check(&name) {
+            return ControlFlow::Break(Box::new(refusal));
+        }
+        let clauses = match &function.args {
+            FunctionArguments::Subquery(_) => return refuse("a subquery in an expression", VIEW_OF_ITS_OWN),
+            FunctionArguments::List(list) => !list.clauses.is_empty(),
+            FunctionArguments::None => false,
+        };
+        match clauses || function.null_treatment.is_some() || !function.within_group.is_empty() {
+            true => refuse("an order or null treatment inside a function call", "leave it out"),
+            false => ControlFlow::Continue(()),
+        }
+    }
+}
+
+/// The expression of a select item, if neither a column nor AS gives it a name.
+fn unnamed(item: &SelectItem) -> Option<&Expr> {
+    match item {
+        SelectItem::UnnamedExpr(Expr::Identifier(_) | Expr::CompoundIdentifier(_)) => None,
+        SelectItem::UnnamedExpr(expr) => Some(expr),
+        _ => None,
+    }
+}
+
+fn grouping_sets() -> Verdict {
+    refuse("GROUPING SETS, ROLLUP or CUBE", "write one view for each set of group columns")
+}
+
+fn first(rules: &[(bool, &str, &str)]) -> Verdict {
+    match rules.iter().find(|(broken, _, _)| *broken) {
+        Some((_, clause, remedy)) => refuse(clause, remedy),
+        None => ControlFlow::Continue(()),
+    }
+}

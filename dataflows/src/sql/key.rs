@@ -1,0 +1,89 @@
+//! Which columns identify a view's row.
+
+use freshet_model::Column;
+
+use super::error::{Planned, Refusal};
+use super::group::{Groups, Origin};
+
+/// Something that distinguishes rows: each key must contain one of its columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Part {
+    /// What it is, for messages.
+    pub(super) name: String,
+    /// The view's columns that hold it.
+    pub(super) columns: Vec<usize>,
+}
+
+/// Returns what distinguishes the rows of a grouped view: the window by either bound, and each group key.
+///
+/// `plain[i]` is the column of the groups' row that output column `i` plainly is.
+pub(super) fn parts_of_groups(groups: &Groups, plain: &[Option<usize>]) -> Vec<Part> {
+    let outputs = |origin: Origin| {
+        let is = move |row: &Option<usize>| row.is_some_and(|row| groups.row[row].origin == origin);
+        plain.iter().enumerate().filter(move |(_, row)| is(row)).map(|(output, _)| output)
+    };
+    let windowed = groups.row.iter().any(|c| c.origin == Origin::WindowStart);
+    let session = groups.row.iter().any(|c| c.origin == Origin::LastEvent);
+    let window = Part {
+        name: "window_start or window_end".to_owned(),
+        columns: outputs(Origin::WindowStart).chain(outputs(Origin::WindowEnd)).collect(),
+    };
+    let key = |index: usize| Part { name: groups.keys[index].text.clone(), columns: outputs(Origin::Key(index)).collect() };
+    let mut parts: Vec<Part> = (0..groups.keys.len()).map(key).collect();
+    if windowed {
+        // Sessions are looked up by what they are kept for, other windows by time.
+        parts.insert(if session { parts.len() } else { 0 }, window);
+    }
+    parts
+}
+
+/// Returns what distinguishes the rows of a view that passes columns of another view on.
+pub(super) fn parts_of_view(input: &[Part], plain: &[Option<usize>]) -> Vec<Part> {
+    let outputs = |column: usize| plain.iter().enumerate().filter(move |(_, c)| **c == Some(column)).map(|(output, _)| output);
+    input
+        .iter()
+        .map(|part| Part { name: part.name.clone(), columns: part.columns.iter().flat_map(|&column| outputs(column)).collect() })
+        .collect()
+}
+
+/// Returns the first column of each part, or the part that has none.
+pub(super) fn derive(parts: &[Part]) -> Result<Vec<usize>, &Part> {
+    parts.iter().map(|part| part.columns.first().copied().ok_or(part)).collect()
+}
+
+/// Checks a key that the job gives.
+///
+/// # Errors
+/// Refuses unknown and repeated columns, and a key that several rows could share.
+pub(super) fn check(given: &[String], columns: &[Column], parts: &[Part]) -> Planned<Vec<usize>> {
+    let mut key = Vec::with_capacity(given.len());
+    for name in given {
+        let index = find(name, columns)?;
+        if key.contains(&index) {
+            return Err(Refusal::new(format!("the key names '{name}' twice"), "name each column once"));
+        }
+        key.push(index);
+    }
+    match parts.iter().find(|part| !part.columns.iter().any(|column| key.contains(column))) {
+        None => Ok(key),
+        Some(missing) => Err(missing_part(missing, given, columns)),
+    }
+}
+
+fn find(name: &str, columns: &[Column]) -> Planned<usize> {
+    let exact = columns.iter().position(|c| c.name == name);
+    let mut alike = columns.iter().enumerate().filter(|(_, c)| c.name.eq_ignore_ascii_case(name)).map(|(index, _)| index);
+    match (exact, alike.next(), alike.next()) {
+        (Some(index), _, _) | (None, Some(index), None) => Ok(index),
+        _ => Err(Refusal::unknown("key column", name, columns.iter().map(|c| c.name.as_str()))),
+    }
+}
+
+fn missing_part(part: &Part, given: &[String], columns: &[Column]) -> Refusal {
+    let problem = format!("the key ({}) does not identify a row: it lacks {}", given.join(", "), part.name);
+    let remedy = match part.columns.first() {
+        Some(&column) => format!("add '{}' to the key", columns[column].name),
+        None => format!("select {} as a column of its own and add it to the key", part.name),
+    };
+    Refusal::new(problem, remedy)
+}

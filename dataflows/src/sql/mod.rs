@@ -1,0 +1,130 @@
+//! From SQL to a [`Plan`].
+//!
+//! DataFusion parses, resolves names and settles types; what it makes of a view is then put into the one shape that Freshet can
+//! keep: a filter and expressions over the input, at most one GROUP BY, a filter and expressions over its groups.
+//!
+//! ```text
+//!   text ─ syntax, clauses ─→ one SELECT of supported clauses
+//!        ─ tables, window, functions, types ─→ DataFusion's logical plan
+//!        ─ DataFusion's analyzer ─→ the same with all types settled
+//!        ─ relation, group, aggregate ─→ columns and filter over the input, groups, columns and filter over the groups
+//!        ─ compile, view, key ─→ View
+//! ```
+//!
+//! No rule of DataFusion's optimizer moves anything between the levels: a HAVING stays above its GROUP BY.
+
+mod aggregate;
+mod catalog;
+mod clauses;
+mod compile;
+mod error;
+mod functions;
+mod group;
+mod interval;
+mod key;
+mod order;
+mod relation;
+mod syntax;
+mod tables;
+#[cfg(test)]
+mod tests;
+mod text;
+mod types;
+mod view;
+mod window;
+
+use std::collections::BTreeSet;
+
+use arrow::datatypes::{Field, Schema};
+use datafusion_common::config::ConfigOptions;
+use datafusion_optimizer::Analyzer;
+use datafusion_sql::planner::{ParserOptions, SqlToRel};
+use datafusion_sql::sqlparser::ast::{Query, Statement};
+
+pub use error::PlanError;
+
+use crate::plan::{Emit, Plan, SourcePlan};
+use catalog::{Catalog, KnownView};
+use error::{Planned, Refusal};
+use functions::Functions;
+use relation::Relation;
+use syntax::Spelling;
+use tables::{Entry, Names};
+
+/// A view as a job declares it.
+#[derive(Debug, Clone)]
+pub struct ViewDefinition {
+    /// The view's name.
+    pub name: String,
+    /// Its query.
+    pub sql: String,
+    /// The columns that identify a row; derived from the query if empty.
+    pub key: Vec<String>,
+    /// When its rows reach the sinks.
+    pub emit: Emit,
+}
+
+/// Plans the views of a job over its sources.
+///
+/// # Errors
+/// Names the view that cannot be planned, what is wrong with it, and what to write instead.
+pub fn plan(sources: &[SourcePlan], views: &[ViewDefinition]) -> Result<Plan, PlanError> {
+    check_names(sources, views)?;
+    let functions = Functions::new();
+    let queries = parse(sources, views, &functions)?;
+    let names: Vec<&str> = views.iter().map(|view| view.name.as_str()).collect();
+    let reads: Vec<Vec<usize>> = queries.iter().map(|(_, read)| read.clone()).collect();
+    let order = order::order(&names, &reads).map_err(|(view, refusal)| refusal.about(names[view]))?;
+
+    let mut tables = Names::new(&functions);
+    for (index, source) in sources.iter().enumerate() {
+        let fields = source.columns.iter().map(|c| Field::new(&c.name, c.column_type.arrow(), true));
+        tables.insert(&source.name, Entry::Source(index), Schema::new(fields.collect::<Vec<_>>()).into());
+    }
+    let mut catalog = Catalog { sources, views: Vec::with_capacity(views.len()) };
+    for index in order {
+        let definition = &views[index];
+        let known = view(definition, &queries[index].0, &tables, &catalog).map_err(|refusal| refusal.about(&definition.name))?;
+        tables.insert(&definition.name, Entry::View(catalog.views.len()), known.view.table.arrow());
+        catalog.views.push(known);
+    }
+    Ok(Plan { sources: sources.to_vec(), views: catalog.views.into_iter().map(|known| known.view).collect() })
+}
+
+/// Refuses two things of one name, capital letters aside: their tables could not be told apart in every database.
+fn check_names(sources: &[SourcePlan], views: &[ViewDefinition]) -> Result<(), PlanError> {
+    let mut taken = BTreeSet::new();
+    for name in sources.iter().map(|source| &source.name).chain(views.iter().map(|view| &view.name)) {
+        if !taken.insert(name.to_lowercase()) {
+            return Err(Refusal::new("another source or view has this name", "give each a name of its own").about(name));
+        }
+    }
+    Ok(())
+}
+
+/// A query and the indices of the views that it reads.
+type Parsed = (Box<Query>, Vec<usize>);
+
+fn parse(sources: &[SourcePlan], views: &[ViewDefinition], functions: &Functions) -> Result<Vec<Parsed>, PlanError> {
+    let tables = sources.iter().map(|source| &source.name).chain(views.iter().map(|view| &view.name));
+    let declared: BTreeSet<String> = tables.clone().cloned().collect();
+    let columns = sources.iter().flat_map(|source| &source.columns).map(|c| &c.name);
+    let spelling = Spelling::new(tables.chain(columns).map(String::as_str));
+    let parse = |view: &ViewDefinition| -> Planned<Parsed> {
+        let query = syntax::parse(&view.sql, &spelling)?;
+        clauses::check(&query, functions)?;
+        let read = syntax::names_read(&query, &declared)?;
+        Ok((query, (0..views.len()).filter(|&other| read.contains(&views[other].name)).collect()))
+    };
+    views.iter().map(|view| parse(view).map_err(|refusal| refusal.about(&view.name))).collect()
+}
+
+fn view(definition: &ViewDefinition, query: &Query, tables: &Names<'_>, catalog: &Catalog<'_>) -> Planned<KnownView> {
+    // Literals with a point are exact decimals, as in PostgreSQL; text is Utf8, as in the sources' batches.
+    let options = ParserOptions::new().with_parse_float_as_decimal(true).with_map_string_types_to_utf8view(false);
+    let planner = SqlToRel::new_with_options(tables, options);
+    let plan = planner.sql_statement_to_plan(Statement::Query(Box::new(query.clone())))?;
+    let plan = Analyzer::new().execute_and_check(plan, &ConfigOptions::default(), |_, _| {})?;
+    let names: Vec<String> = plan.schema().fields().iter().map(|field| field.name().clone()).collect();
+    view::build(definition, Relation::lower(&plan, catalog)?, &names, catalog)
+}

@@ -1,0 +1,208 @@
+//! A query as one filter and expressions over its input: nested selects are put into one another until nothing but the input's own
+//! columns is left.
+//!
+//! ```text
+//!   SELECT … FROM (SELECT … FROM source WHERE …) WHERE …        columns and filter over the source's columns
+//!     └─ GROUP BY …                                             Groups, with what stood below
+//!          └─ SELECT … WHERE …                                  columns and filter over the groups' row
+//! ```
+
+use std::any::Any;
+
+use arrow::datatypes::{DataType, Field, TimeUnit};
+use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_common::{Column, DFSchema};
+use datafusion_expr::utils::split_conjunction_owned;
+use datafusion_expr::{Expr, LogicalPlan, lit};
+use freshet_model::Column as TableColumn;
+
+use super::catalog::Catalog;
+use super::error::{Planned, Refusal};
+use super::functions::PROCESSING_TIME;
+use super::group::{self, Groups};
+use super::tables::Table;
+use super::window::{WINDOW_COLUMNS, WindowTable, width};
+use crate::plan::{Input, Window};
+
+/// Name of the column behind the last one of a source that holds the epoch's processing time.
+pub(super) const PROCESSING_TIME_COLUMN: &str = "processing_time()";
+
+/// What a query reads at its bottom.
+#[derive(Clone)]
+pub(super) struct Base {
+    pub(super) input: Input,
+    /// The source's or view's name, for messages.
+    pub(super) name: String,
+    pub(super) columns: Vec<TableColumn>,
+    /// Index of a source's event-time column.
+    pub(super) time: Option<usize>,
+    /// Index of a view's column that bounds its rows' event time.
+    pub(super) time_bound: Option<usize>,
+    pub(super) window: Option<WindowCall>,
+}
+
+/// The window function in FROM.
+#[derive(Clone)]
+pub(super) struct WindowCall {
+    pub(super) function: &'static str,
+    pub(super) window: Window,
+    /// The keys of a session, over the base's columns.
+    pub(super) keys: Vec<Expr>,
+}
+
+impl Base {
+    /// The columns that compiled expressions see: the input's, and for a source the processing time.
+    pub(super) fn fields(&self) -> Vec<Field> {
+        let columns = self.columns.iter().map(|c| Field::new(&c.name, c.column_type.arrow(), true));
+        let time = DataType::Timestamp(TimeUnit::Microsecond, None);
+        let processing_time = matches!(self.input, Input::Source(_)).then(|| Field::new(PROCESSING_TIME_COLUMN, time, true));
+        columns.chain(processing_time).collect()
+    }
+
+    /// The columns that the window function adds.
+    pub(super) fn window_columns(&self) -> &'static [&'static str] {
+        self.window.as_ref().map_or(&[], |call| &WINDOW_COLUMNS[..width(&call.window)])
+    }
+
+    /// Returns the index of the column that an expression plainly is.
+    pub(super) fn plain(&self, expr: &Expr) -> Option<usize> {
+        let Expr::Column(column) = expr else { return None };
+        self.columns.iter().position(|c| c.name == column.name)
+    }
+}
+
+/// A query, or a part of one.
+#[derive(Clone)]
+pub(super) struct Relation {
+    pub(super) base: Base,
+    /// The GROUP BY, if the relation stands above one.
+    pub(super) groups: Option<Groups>,
+    /// Conditions that all must hold, over the base's columns or the groups' row.
+    pub(super) filter: Vec<Expr>,
+    /// The relation's columns, over the same.
+    pub(super) columns: Vec<Expr>,
+}
+
+/// A column of the base or of the groups' row.
+pub(super) fn column(name: &str) -> Expr {
+    Expr::Column(Column::new_unqualified(name))
+}
+
+/// Whether an expression reads the processing time.
+pub(super) fn reads_processing_time(expr: &Expr) -> bool {
+    expr.column_refs().iter().any(|column| column.name == PROCESSING_TIME_COLUMN)
+}
+
+impl Relation {
+    /// A source or view as it is.
+    pub(super) fn of(base: Base) -> Relation {
+        let columns = base.columns.iter().map(|c| column(&c.name)).collect();
+        Relation { base, groups: None, filter: Vec::new(), columns }
+    }
+
+    /// Lowers an analyzed plan.
+    ///
+    /// # Errors
+    /// Refuses what cannot be kept as one filter, at most one aggregation, and one more filter.
+    pub(super) fn lower(plan: &LogicalPlan, catalog: &Catalog<'_>) -> Planned<Relation> {
+        match plan {
+            LogicalPlan::TableScan(scan) => match (scan.source.as_ref() as &dyn Any).downcast_ref::<Table>() {
+                Some(table) => Ok(catalog.relation(table.entry)),
+                None => Err(Refusal::new(format!("'{}' is no table", scan.table_name), "read a source or a view")),
+            },
+            LogicalPlan::SubqueryAlias(alias) => Relation::lower(&alias.input, catalog),
+            LogicalPlan::Filter(filter) => {
+                let mut relation = Relation::lower(&filter.input, catalog)?;
+                let predicate = relation.bind(&filter.predicate, filter.input.schema())?;
+                relation.filter.extend(split_conjunction_owned(predicate));
+                Ok(relation)
+            }
+            LogicalPlan::Projection(projection) => {
+                let mut relation = Relation::lower(&projection.input, catalog)?;
+                let schema = projection.input.schema();
+                relation.columns = projection.expr.iter().map(|e| relation.bind(e, schema)).collect::<Planned<_>>()?;
+                Ok(relation)
+            }
+            LogicalPlan::Aggregate(aggregate) => group::group(Relation::lower(&aggregate.input, catalog)?, aggregate),
+            LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref::<WindowTable>() {
+                Some(table) => Relation::lower(&table.input, catalog)?.windowed(table),
+                None => Err(unsupported(extension.node.name())),
+            },
+            other => Err(unsupported(other.display().to_string().split(':').next().unwrap_or_default())),
+        }
+    }
+
+    /// Writes an expression over the columns that `schema` names in terms of what this relation reads.
+    pub(super) fn bind(&self, expr: &Expr, schema: &DFSchema) -> Planned<Expr> {
+        let bound = expr.clone().transform_up(|part| match &part {
+            Expr::Column(column) => Ok(Transformed::yes(self.columns[schema.index_of_column(column)?].clone())),
+            Expr::ScalarFunction(call) if call.func.name() == PROCESSING_TIME => Ok(Transformed::yes(self.processing_time()?)),
+            Expr::AggregateFunction(call) => Err(misplaced(call.func.name()).into()),
+            Expr::Placeholder(placeholder) => {
+                Err(Refusal::new(format!("the placeholder {} has no value", placeholder.id), "write the value itself").into())
+            }
+            _ => Ok(Transformed::no(part)),
+        })?;
+        Ok(bound.data.unalias_nested().data)
+    }
+
+    fn processing_time(&self) -> Planned<Expr> {
+        let remedy = "read it in a row-wise view over a source, or aggregate it: max(processing_time())";
+        match (self.base.input, &self.groups) {
+            (Input::Source(_), None) => Ok(column(PROCESSING_TIME_COLUMN)),
+            (Input::View(_), _) => {
+                Err(Refusal::new(format!("processing_time() is that of an event, but '{}' is a view", self.base.name), remedy))
+            }
+            (_, Some(_)) => Err(Refusal::new("processing_time() is that of an event, and a group has many", remedy)),
+        }
+    }
+
+    /// Puts the relation's rows into windows.
+    fn windowed(mut self, table: &WindowTable) -> Planned<Relation> {
+        let function = table.function;
+        let refuse = |problem: &str, remedy: &str| Err(Refusal::new(format!("{function}() {problem}"), remedy));
+        let source = self.base.name.clone();
+        if self.groups.is_some() || matches!(self.base.input, Input::View(_)) {
+            let remedy = "group by a time column of the view instead, such as its window_end";
+            return refuse(&format!("cuts the events of a source, but '{source}' is an aggregated view"), remedy);
+        }
+        if self.base.window.is_some() {
+            return refuse("is applied to the result of another", "use one of them for each view");
+        }
+        let Some(time) = self.base.time.map(|time| self.base.columns[time].name.clone()) else {
+            return refuse(
+                &format!("needs an event time, but the source '{source}' has no time column"),
+                "name one in the source's declaration",
+            );
+        };
+        if !self.columns.contains(&column(&time)) {
+            let problem = format!("needs the time column '{time}' of '{source}', which its input leaves out");
+            return refuse(&problem, &format!("select {time} there as it is"));
+        }
+        let schema = table.input.schema();
+        let keys = table.keys.iter().map(|key| self.bind(key, schema)).collect::<Planned<_>>()?;
+        self.base.window = Some(WindowCall { function, window: table.window, keys });
+        self.columns.extend(self.base.window_columns().iter().map(|name| column(name)));
+        if self.base.columns.iter().any(|c| self.base.window_columns().contains(&c.name.as_str())) {
+            let remedy = "give the source's column another name";
+            return refuse(&format!("adds window_start and window_end, but '{source}' has a column of that name"), remedy);
+        }
+        Ok(self)
+    }
+
+    /// All conditions as one.
+    pub(super) fn condition(filter: &[Expr]) -> Option<Expr> {
+        filter.iter().cloned().reduce(Expr::and).filter(|condition| *condition != lit(true))
+    }
+}
+
+fn misplaced(aggregate: &str) -> Refusal {
+    Refusal::new(
+        format!("{aggregate}() stands in WHERE, in GROUP BY or inside another aggregate"),
+        "put a condition on groups into HAVING, and write the inner aggregate as a view of its own",
+    )
+}
+
+fn unsupported(clause: &str) -> Refusal {
+    Refusal::new(format!("{clause} is not supported in a view"), "use SELECT, FROM, WHERE, GROUP BY and HAVING")
+}

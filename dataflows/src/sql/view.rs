@@ -1,0 +1,202 @@
+//! From a relation to a view: compiled columns, their types, the key, and what a person should know.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion_expr::{Expr, cast};
+use freshet_model::{Column, ColumnType, TableSchema};
+
+use super::ViewDefinition;
+use super::catalog::{Catalog, KnownView};
+use super::compile::{Compiler, column_type};
+use super::error::{Planned, Refusal};
+use super::group::{Groups, Origin};
+use super::key::{self, Part};
+use super::relation::{Base, Relation, column, reads_processing_time};
+use crate::plan::{Aggregation, Body, Emit, Expression, Input, Map, View};
+
+/// A column of a view.
+struct Output {
+    column: Column,
+    /// The column over the relation's input, in the view's type.
+    expr: Expr,
+    compiled: Expression,
+    /// Index of the column of the base, or of the groups' row, that this plainly is.
+    plain: Option<usize>,
+}
+
+/// Builds the view that a definition's lowered query stands for; `names` are its columns' names.
+pub(super) fn build(definition: &ViewDefinition, relation: Relation, names: &[String], catalog: &Catalog<'_>) -> Planned<KnownView> {
+    let fields = relation.groups.as_ref().map_or_else(|| relation.base.fields(), Groups::fields);
+    let compiler = Compiler::new(fields)?;
+    if let (Some(call), None) = (&relation.base.window, &relation.groups) {
+        let remedy = "write GROUP BY window_start, window_end and select what is kept of each window";
+        return Err(Refusal::new(format!("{}() without GROUP BY", call.function), remedy));
+    }
+    let outputs = outputs(&relation, names, &compiler)?;
+    let plain: Vec<Option<usize>> = outputs.iter().map(|output| output.plain).collect();
+    let columns: Vec<Column> = outputs.iter().map(|output| output.column.clone()).collect();
+    let time_bound = time_bound(&relation, &plain);
+    check_emit(definition.emit, &relation, time_bound)?;
+    let parts = parts(&relation, &plain, catalog);
+    let mut warnings = Vec::new();
+    let key = keys(definition, &relation, &columns, &parts, &mut warnings)?;
+    warnings.extend(growth(&definition.name, &relation));
+    let time_column = relation.base.time.filter(|_| relation.groups.is_none());
+    let time_column = time_column.and_then(|time| plain.iter().position(|&column| column == Some(time)));
+    let table = TableSchema { name: definition.name.clone(), columns, key, time_column };
+    let map = map(&relation, &outputs, table.arrow(), &compiler)?;
+    let inline = inlined(&relation, &outputs);
+    let (input, sql) = (relation.base.input, definition.sql.clone());
+    let body = body(relation, map);
+    let view = View { table, emit: definition.emit, sql, input, body, time_bound, warnings };
+    Ok(KnownView { view, parts, inline })
+}
+
+fn outputs(relation: &Relation, names: &[String], compiler: &Compiler) -> Planned<Vec<Output>> {
+    let mut outputs: Vec<Output> = Vec::with_capacity(names.len());
+    for (name, expr) in names.iter().zip(&relation.columns) {
+        if outputs.iter().any(|other| other.column.name == *name) {
+            return Err(Refusal::new(format!("two columns are named '{name}'"), "give one of them another name with AS"));
+        }
+        outputs.push(output(relation, name, expr.clone(), compiler)?);
+    }
+    Ok(outputs)
+}
+
+fn output(relation: &Relation, name: &str, expr: Expr, compiler: &Compiler) -> Planned<Output> {
+    let expr = compiler.simplify(expr)?;
+    let (plain, declared): (Option<usize>, Option<(&str, ColumnType)>) = match &relation.groups {
+        Some(groups) => {
+            let plain = groups.plain(&expr);
+            (plain, plain.map(|index| (groups.row[index].name.as_str(), groups.row[index].column_type)))
+        }
+        None => {
+            let plain = relation.base.plain(&expr);
+            (plain, plain.map(|index| (relation.base.columns[index].name.as_str(), relation.base.columns[index].column_type)))
+        }
+    };
+    let (expr, column_type) = match declared {
+        Some((name, column_type)) => (column(name), column_type),
+        None => {
+            let given = compiler.data_type(&expr)?;
+            let column_type = column_type(&given, &format!("the column '{name}'"))?;
+            let same = given == column_type.arrow();
+            (if same { expr } else { cast(expr, column_type.arrow()) }, column_type)
+        }
+    };
+    let compiled = compiler.compile(expr.clone(), &column_type.arrow())?;
+    Ok(Output { column: Column { name: name.to_owned(), column_type }, expr, compiled, plain })
+}
+
+/// Returns the output column after which, in event time, a row cannot change.
+fn time_bound(relation: &Relation, plain: &[Option<usize>]) -> Option<usize> {
+    let bounds = |row: usize| match &relation.groups {
+        Some(groups) => match groups.row[row].origin {
+            Origin::WindowEnd => true,
+            Origin::Key(key) => groups.key_time_bound == Some(key),
+            _ => false,
+        },
+        None => relation.base.time_bound == Some(row),
+    };
+    plain.iter().position(|column| column.is_some_and(bounds))
+}
+
+fn check_emit(emit: Emit, relation: &Relation, time_bound: Option<usize>) -> Planned<()> {
+    if emit == Emit::Changes {
+        return Ok(());
+    }
+    let closes = relation.groups.is_some() && (relation.base.window.is_some() || time_bound.is_some());
+    let what = if relation.groups.is_some() { "groups without a window" } else { "a view that works row by row" };
+    match closes {
+        true => Ok(()),
+        false => Err(Refusal::new(
+            format!("emit = \"final\" needs windows that close, but this is {what}"),
+            "write emit = \"changes\", or group by tumble, hop or session",
+        )),
+    }
+}
+
+fn parts(relation: &Relation, plain: &[Option<usize>], catalog: &Catalog<'_>) -> Vec<Part> {
+    match (&relation.groups, relation.base.input) {
+        (Some(groups), _) => key::parts_of_groups(groups, plain),
+        (None, Input::View(view)) => key::parts_of_view(&catalog.views[view].parts, plain),
+        (None, Input::Source(_)) => Vec::new(),
+    }
+}
+
+/// Checks the key that the job gives, or derives one.
+fn keys(
+    definition: &ViewDefinition,
+    relation: &Relation,
+    columns: &[Column],
+    parts: &[Part],
+    warnings: &mut Vec<String>,
+) -> Planned<Vec<usize>> {
+    let name = &definition.name;
+    let given = &definition.key;
+    match (&relation.groups, parts.is_empty()) {
+        (None, true) if given.is_empty() => Ok(Vec::new()),
+        (None, true) => {
+            let problem = "the view works row by row, and nothing says that its rows differ, so it can have no key";
+            Err(Refusal::new(problem, "leave the key out, or group by it"))
+        }
+        _ if !given.is_empty() => key::check(given, columns, parts),
+        (grouped, _) => match (key::derive(parts), grouped) {
+            (Ok(key), _) => Ok(key),
+            (Err(missing), Some(_)) => {
+                Err(Refusal::new(format!("no column of the view holds {}, which is part of its key", missing.name), "select it"))
+            }
+            (Err(missing), None) => {
+                let lacks = &missing.name;
+                warnings.push(format!("view '{name}' has no key, since it leaves out {lacks}: no table can hold it, only other views read it"));
+                Ok(Vec::new())
+            }
+        },
+    }
+}
+
+/// Warns of state that nothing ever closes.
+fn growth(name: &str, relation: &Relation) -> Option<String> {
+    let groups = relation.groups.as_ref()?;
+    let closes = relation.base.window.is_some() || groups.key_time_bound.is_some();
+    let advice = match relation.base.input {
+        Input::Source(_) => "use tumble, hop or session if old groups may be forgotten",
+        Input::View(_) => "add the view's window_end to GROUP BY if old groups may be forgotten",
+    };
+    (!closes).then(|| format!("view '{name}' keeps each of its groups for ever, since none has a time at which it is over: {advice}"))
+}
+
+fn map(relation: &Relation, outputs: &[Output], schema: SchemaRef, compiler: &Compiler) -> Planned<Map> {
+    let condition = Relation::condition(&relation.filter);
+    let needs_processing_time = condition.iter().chain(outputs.iter().map(|output| &output.expr)).any(reads_processing_time);
+    Ok(Map {
+        filter: compiler.condition(condition)?,
+        project: outputs.iter().map(|output| output.compiled.clone()).collect(),
+        schema,
+        needs_processing_time,
+    })
+}
+
+/// The view as those see it that read it, if it is row by row over a source.
+fn inlined(relation: &Relation, outputs: &[Output]) -> Option<Relation> {
+    let Relation { base, groups: None, filter, .. } = relation else { return None };
+    let Base { input: Input::Source(_), .. } = base else { return None };
+    let columns = outputs.iter().map(|output| output.expr.clone()).collect();
+    Some(Relation { base: base.clone(), groups: None, filter: filter.clone(), columns })
+}
+
+fn body(relation: Relation, output: Map) -> Body {
+    let Some(groups) = relation.groups else { return Body::Map(output) };
+    let row_schema = Arc::new(Schema::new(groups.fields() as Vec<Field>));
+    Body::Aggregate(Aggregation {
+        window: relation.base.window.map(|call| call.window),
+        filter: groups.filter,
+        keys: groups.keys,
+        key_time_bound: groups.key_time_bound,
+        aggregates: groups.aggregates,
+        needs_processing_time: groups.needs_processing_time,
+        output,
+        row_schema,
+    })
+}

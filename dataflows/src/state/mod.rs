@@ -1,0 +1,30 @@
+//! What is kept of each key, as plain values without timely: the sums that views are made of.
+//!
+//! Everything here is a commutative semigroup: two parts of the same key's events can be taken in and merged in any order, on any worker,
+//! in any batches, and give the same state. That, and nothing else, makes results independent of worker count and arrival.
+//!
+//! ```text
+//! State                one for each key of a fold
+//! └─ Slot              one for each component that shares the key
+//!    ├─ Windows        open windows (or panes of them), each with its accumulators
+//!    ├─ Ranges         the windows in which the key has been seen (distinct counts)
+//!    ├─ Sessions       open sessions, disjoint, ascending, each with its accumulators
+//!    └─ Group          no window: one row of accumulators
+//! ```
+
+mod accumulator;
+mod float_sum;
+mod ranges;
+mod sessions;
+mod slot;
+mod value;
+mod windows;
+
+pub use accumulator::{Accumulator, Kind};
+pub use float_sum::FloatSum;
+pub use ranges::Ranges;
+pub use sessions::{Rule, Session, Sessions};
+pub use slot::{Group, Shape, Slot, State};
+pub use value::Value;
+pub(crate) use windows::Accumulators;
+pub use windows::{Grid, Windows};

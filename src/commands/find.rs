@@ -1,0 +1,20 @@
+//! Which job a command means.
+
+use std::path::Path;
+
+use crate::cli::JobOptions;
+use crate::job::{Error, Job};
+
+/// The job that is meant when none is named.
+const DEFAULT_FILE: &str = "jobs/user_activity.toml";
+/// The same, for a program that is started elsewhere.
+const DEFAULT_TEXT: &str = include_str!("../../jobs/user_activity.toml");
+
+/// Loads the job that was named, or the default one.
+pub(super) fn job(options: &JobOptions) -> Result<Job, Error> {
+    match &options.job {
+        Some(path) => Job::load(path),
+        None if Path::new(DEFAULT_FILE).exists() => Job::load(Path::new(DEFAULT_FILE)),
+        None => Job::parse(Path::new(DEFAULT_FILE), DEFAULT_TEXT, &|name| std::env::var(name).ok()),
+    }
+}

@@ -1,0 +1,51 @@
+//! The commands, one file each, and the way from the command line to one of them.
+
+mod check;
+mod explain;
+mod find;
+mod generate;
+mod run;
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{CommandFactory, Parser};
+
+use crate::cli::{self, Cli, Command};
+use crate::exit::Failure;
+use crate::job;
+use crate::logging;
+use crate::screen::Screen;
+
+/// Does what the command line says; the whole program.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = Cli::parse_from(cli::with_command(arguments.into_iter().collect()));
+    let screen = Screen::new();
+    logging::start(&cli.log, &screen);
+    match dispatch(cli, &screen) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads the output has seen enough: `freshet explain | head`.
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(failure) => {
+            let _ = screen.print(format!("error: {}\n", failure.message()).as_bytes());
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+fn dispatch(cli: Cli, screen: &Arc<Screen>) -> Result<(), Failure> {
+    match cli.command {
+        Command::Run(options) => run::run(&options, &cli.log, screen),
+        Command::Check(options) => check::check(&options),
+        Command::Explain(options) => explain::explain(&options),
+        Command::Generate(options) => generate::generate(&options, &cli.log, screen),
+        Command::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "freshet", &mut text);
+            Ok(io::stdout().write_all(&text)?)
+        }
+        Command::Schema => Ok(io::stdout().write_all(job::json_schema().as_bytes())?),
+    }
+}

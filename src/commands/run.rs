@@ -1,0 +1,97 @@
+//! `freshet run`: checks everything that can be checked, then lets the job run, and says how it went.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use freshet_dataflows::plan::Plan;
+
+use super::find;
+use crate::cli::{LogOptions, RunOptions};
+use crate::exit::{self, Failure};
+use crate::hosts;
+use crate::http::Listener;
+use crate::job::Job;
+use crate::live::Live;
+use crate::planning;
+use crate::run;
+use crate::screen::Screen;
+use crate::stats::Stats;
+use crate::summary;
+
+pub(super) fn run(options: &RunOptions, log: &LogOptions, screen: &Arc<Screen>) -> Result<(), Failure> {
+    let job = find::job(&options.job)?;
+    let plan = planning::plan(&job)?;
+    planning::roles(&job, &plan)?;
+    let hosts = cluster(options)?;
+    let stats = Arc::new(numbers(&job, &plan));
+    let stop = Arc::new(AtomicBool::new(false));
+    on_signal(Arc::clone(&stop), || tracing::info!("draining what has been read; Ctrl-C again gives up"))?;
+    let _listener = listen(options, &job, &stats)?;
+    warn(&plan);
+
+    let name = job.name.clone();
+    let live = Live::start(screen, log, &job, Arc::clone(&stats), Arc::clone(&stop))?;
+    let settings = run::Options { workers: options.workers, process: options.process, hosts, bounded: options.bounded };
+    let outcome = run::run(job, plan, settings, Arc::clone(&stats), stop);
+    if let Err(error) = &outcome {
+        stats.fail(&error.to_string());
+    }
+    drop(live);
+    let summary = outcome?;
+    if options.bounded {
+        io::stdout().write_all(summary::text(&name, &stats, summary.events, summary.seconds).as_bytes())?;
+    } else {
+        tracing::info!(events = summary.events, seconds = summary.seconds, "stopped; everything read has been committed");
+    }
+    Ok(())
+}
+
+/// Sets `stop` and calls `told` on the first SIGINT or SIGTERM; ends the program on the second.
+pub(super) fn on_signal(stop: Arc<AtomicBool>, told: impl Fn() + Send + 'static) -> Result<(), Failure> {
+    let handle = move || {
+        if stop.swap(true, Ordering::SeqCst) {
+            std::process::exit(exit::INTERRUPTED);
+        }
+        told();
+    };
+    ctrlc::set_handler(handle).map_err(|error| Failure::Output(io::Error::other(error)))
+}
+
+/// Returns the addresses of the cluster's processes; none for a single process.
+fn cluster(options: &RunOptions) -> Result<Vec<String>, Failure> {
+    let hosts = match (&options.cluster, options.processes) {
+        (None, None | Some(1)) => Vec::new(),
+        (Some(_), Some(1)) => return Err(Failure::usage("--cluster with -n 1", "leave one of them out")),
+        (file, processes) => hosts::read(file.as_deref().unwrap_or(Path::new(hosts::DEFAULT_FILE)), processes)?,
+    };
+    let processes = hosts.len().max(1);
+    if options.process >= processes {
+        let what = format!("-p {} of {processes} processes", options.process);
+        return Err(Failure::usage(what, format!("count from 0: the last one is -p {}", processes - 1)));
+    }
+    Ok(hosts)
+}
+
+fn numbers(job: &Job, plan: &Plan) -> Stats {
+    let sources: Vec<String> = job.sources.iter().map(|source| source.name.clone()).collect();
+    let views: Vec<String> = plan.views.iter().map(|view| view.table.name.clone()).collect();
+    let sinks: Vec<(String, String)> = job.sinks.iter().map(|sink| (sink.name.clone(), sink.url.clone())).collect();
+    Stats::new(&sources, &views, &sinks)
+}
+
+fn listen(options: &RunOptions, job: &Job, stats: &Arc<Stats>) -> Result<Option<Listener>, Failure> {
+    let Some(address) = options.listen else { return Ok(None) };
+    let listener = Listener::start(address, &job.name, Arc::clone(stats)).map_err(|error| Failure::Listen { address, error })?;
+    tracing::info!("metrics at http://{}/metrics", listener.address());
+    Ok(Some(listener))
+}
+
+fn warn(plan: &Plan) {
+    for view in &plan.views {
+        for warning in &view.warnings {
+            tracing::warn!("view '{}': {warning}", view.table.name);
+        }
+    }
+}

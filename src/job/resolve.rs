@@ -1,0 +1,331 @@
+//! From the job file as written to the job ready to use: variables, defaults, and every check that needs no SQL.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::time::Duration;
+
+use freshet_dataflows::plan::Emit;
+use freshet_model::{Column, ColumnType};
+
+use super::variables::{self, Lookup, Unresolved};
+use super::written::{EpochTable, JobFile, Named, Setting, SinkTable, SourceTable, Text, ViewTable, WatermarkTable, in_order};
+use super::{EpochSpec, Error, Job, Origin, SinkSpec, SourceSpec, ViewSpec, suggestion, units};
+
+/// A PostgreSQL identifier is cut at this length, and two cut names could meet.
+const MAX_NAME_BYTES: usize = 63;
+
+const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+const DEFAULT_MAX_FUTURE_SKEW: Duration = Duration::from_secs(300);
+const DEFAULT_MAX_RECORD_BYTES: u64 = 1_000_000;
+const DEFAULT_ROLL_BYTES: u64 = 128_000_000;
+const DEFAULT_ROLL_INTERVAL: Duration = Duration::from_secs(60);
+const MAX_EPOCHS_IN_FLIGHT: usize = 64;
+
+const SOURCE_SCHEMES: [&str; 4] = ["kafka", "file", "stdin", "generator"];
+const SINK_SCHEMES: [&str; 7] = ["postgres", "postgresql", "sqlite", "parquet", "kafka", "file", "console"];
+
+/// Makes a job of what was written.
+pub(super) fn job(written: JobFile, origin: Origin, lookup: Lookup<'_>) -> Result<Job, Error> {
+    let context = Context { origin: &origin, lookup };
+    let name = match &written.name {
+        Some(name) => context.checked_name("job", name, &context.value("name", name)?)?,
+        None => origin.path.file_stem().map_or_else(|| "job".to_owned(), |stem| stem.to_string_lossy().into_owned()),
+    };
+    let mut names = Vec::new();
+    let mut sources = Vec::new();
+    for (name, table) in in_order(written.source) {
+        sources.push(context.source(&name, table)?);
+        names.push(name.into_inner());
+    }
+    let mut views = Vec::new();
+    for (name, table) in in_order(written.view) {
+        if names.contains(name.get_ref()) {
+            return Err(context.error(
+                &name,
+                format!("'{}' is a source and a view", name.get_ref()),
+                "give the view another name",
+            ));
+        }
+        views.push(context.view(&name, table)?);
+        names.push(name.into_inner());
+    }
+    let mut sinks = Vec::new();
+    for (name, table) in in_order(written.sink) {
+        let sink = context.sink(&name, table, &names)?;
+        context.check_unlike(&sink, &sinks)?;
+        sinks.push(sink);
+    }
+    let epochs = context.epochs(written.epochs)?;
+    for (kind, empty) in [("source", sources.is_empty()), ("sink", sinks.is_empty())] {
+        if empty {
+            return Err(Error::of_file(
+                &origin.path,
+                format!("the job has no {kind}"),
+                format!("add a table [{kind}.…]; see docs/job-file.md"),
+            ));
+        }
+    }
+    let path = origin.path.clone();
+    Ok(Job { name, path, sources, views, sinks, epochs, origin })
+}
+
+/// What every step needs: the file, for errors, and the environment.
+struct Context<'a> {
+    origin: &'a Origin,
+    lookup: Lookup<'a>,
+}
+
+impl Context<'_> {
+    fn error(&self, at: &Text, what: impl Into<String>, way_out: impl Into<String>) -> Error {
+        self.origin.error(&at.span(), what, way_out)
+    }
+
+    /// Returns a text with its variables replaced; `key` names it in errors.
+    fn value(&self, key: &str, text: &Text) -> Result<String, Error> {
+        self.expanded(key, text.get_ref(), &text.span())
+    }
+
+    fn expanded(&self, key: &str, text: &str, place: &Range<usize>) -> Result<String, Error> {
+        variables::expand(text, self.lookup).map_err(|error| {
+            let way_out = match &error {
+                Unresolved::Missing(name) => format!("set it, or write ${{{name}:-default}}"),
+                Unresolved::Unclosed | Unresolved::BadName(_) => {
+                    "write ${NAME}, ${NAME:-default}, or $$ for a dollar sign".to_owned()
+                }
+            };
+            self.origin.error(place, format!("{error}; '{key}' needs it"), way_out)
+        })
+    }
+
+    /// Returns a parsed text, or `default` when there is none.
+    fn parsed<T>(&self, key: &str, text: Option<&Text>, default: T, parse: fn(&str) -> Result<T, String>) -> Result<T, Error> {
+        let Some(text) = text else { return Ok(default) };
+        let way_out = if key.ends_with("bytes") {
+            "write it like 128MB, 64MiB or 500KB"
+        } else {
+            "write it like 250ms, 30s, 5m, 1h30m or 2d"
+        };
+        parse(&self.value(key, text)?).map_err(|error| self.error(text, format!("{error}, in '{key}'"), way_out))
+    }
+
+    /// As [`parsed`](Self::parsed), for a duration that may not be zero.
+    fn positive(&self, key: &str, text: Option<&Text>, default: Duration) -> Result<Duration, Error> {
+        match (self.parsed(key, text, default, units::duration)?, text) {
+            (Duration::ZERO, Some(text)) => Err(self.error(text, format!("'{key}' is zero"), "give a duration above zero")),
+            (duration, _) => Ok(duration),
+        }
+    }
+
+    /// As [`parsed`](Self::parsed), for a size that may not be zero.
+    fn positive_size(&self, key: &str, text: Option<&Text>, default: u64) -> Result<u64, Error> {
+        match (self.parsed(key, text, default, units::size)?, text) {
+            (0, Some(text)) => Err(self.error(text, format!("'{key}' is zero"), "give a size above zero")),
+            (size, _) => Ok(size),
+        }
+    }
+
+    /// Returns the index of one of a few words.
+    fn choice(&self, key: &str, text: Option<&Text>, words: &[&str]) -> Result<usize, Error> {
+        let Some(text) = text else { return Ok(0) };
+        let value = self.value(key, text)?;
+        let found = words.iter().position(|word| *word == value);
+        found.ok_or_else(|| {
+            self.error(text, format!("'{key}' is none of its words"), suggestion(text.get_ref(), words.iter().copied()))
+        })
+    }
+
+    /// Refuses names that SQL would need quotes for, or that a database would cut.
+    fn checked_name(&self, kind: &str, at: &Text, name: &str) -> Result<String, Error> {
+        let fits =
+            |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || (c == '-' && matches!(kind, "sink" | "job"));
+        let first = name.chars().next().is_some_and(|c| c.is_ascii_lowercase() || c == '_');
+        if first && name.len() <= MAX_NAME_BYTES && name.chars().all(fits) {
+            return Ok(name.to_owned());
+        }
+        let way_out = format!("use lower-case letters, digits and _, a letter first, {MAX_NAME_BYTES} at most");
+        Err(self.error(at, format!("'{name}' cannot be the name of a {kind}"), way_out))
+    }
+
+    /// Returns a URL whose scheme is one of `schemes`.
+    fn url(&self, key: &str, text: &Text, schemes: &[&str]) -> Result<String, Error> {
+        let url = self.value(key, text)?;
+        let Some((scheme, rest)) = url.split_once("://") else {
+            return Err(self.error(text, format!("'{key}' is not a URL"), format!("begin it with one of {}", list(schemes))));
+        };
+        if !schemes.contains(&scheme) {
+            return Err(self.error(
+                text,
+                format!("unknown scheme '{scheme}' in '{key}'"),
+                suggestion(scheme, schemes.iter().copied()),
+            ));
+        }
+        let topic = rest.split(['?', '#']).next().and_then(|path| path.split_once('/')).map_or("", |(_, topic)| topic);
+        if scheme == "kafka" && (topic.is_empty() || topic.contains('/') || rest.starts_with('/')) {
+            return Err(self.error(text, format!("no topic in '{key}'"), "write kafka://host:port,host:port/topic"));
+        }
+        Ok(url)
+    }
+
+    fn settings(&self, key: &str, settings: Named<toml::Spanned<Setting>>) -> Result<BTreeMap<String, String>, Error> {
+        let mut out = BTreeMap::new();
+        for (name, setting) in settings {
+            let value = self.expanded(&format!("{key}.{}", name.get_ref()), &setting.get_ref().0, &setting.span())?;
+            out.insert(name.into_inner(), value);
+        }
+        Ok(out)
+    }
+
+    fn source(&self, name: &Text, table: SourceTable) -> Result<SourceSpec, Error> {
+        let key = |field: &str| format!("source.{}.{field}", name.get_ref());
+        let columns = self.columns(name, table.columns)?;
+        self.choice(&key("format"), table.format.as_ref(), &["json"])?;
+        let max_record_bytes =
+            self.positive_size(&key("max_record_bytes"), table.max_record_bytes.as_ref(), DEFAULT_MAX_RECORD_BYTES)?;
+        let mut source = SourceSpec {
+            url: self.url(&key("url"), &table.url, &SOURCE_SCHEMES)?,
+            name: self.checked_name("source", name, name.get_ref())?,
+            columns,
+            time_column: None,
+            delay: Duration::ZERO,
+            idle_timeout: DEFAULT_IDLE_TIMEOUT,
+            max_future_skew: DEFAULT_MAX_FUTURE_SKEW,
+            max_record_bytes: usize::try_from(max_record_bytes).unwrap_or(usize::MAX),
+            from_latest: self.choice(&key("start"), table.start.as_ref(), &["earliest", "latest"])? == 1,
+            settings: self.settings(&key("kafka"), table.kafka)?,
+        };
+        if let Some(watermark) = table.watermark {
+            self.watermark(&key("watermark"), &watermark, &mut source)?;
+        }
+        Ok(source)
+    }
+
+    fn columns(&self, source: &Text, columns: Named<Text>) -> Result<Vec<Column>, Error> {
+        let mut out = Vec::new();
+        for (name, text) in in_order(columns) {
+            if name.get_ref().is_empty() || name.get_ref().len() > MAX_NAME_BYTES || name.get_ref().contains(char::is_control) {
+                let way_out = format!("use 1 to {MAX_NAME_BYTES} visible characters");
+                return Err(self.error(
+                    &name,
+                    format!("'{}' cannot be the name of a column", name.get_ref().escape_debug()),
+                    way_out,
+                ));
+            }
+            let key = format!("source.{}.columns.{}", source.get_ref(), name.get_ref());
+            let column_type = self.value(&key, &text)?.parse::<ColumnType>().map_err(|error| {
+                let (what, known) = error.split_once("; ").unwrap_or((&error, ""));
+                self.error(&text, format!("{what} of column '{}'", name.get_ref()), known)
+            })?;
+            out.push(Column { name: name.into_inner(), column_type });
+        }
+        if out.is_empty() {
+            return Err(self.error(
+                source,
+                format!("source '{}' has no columns", source.get_ref()),
+                "declare those that views use",
+            ));
+        }
+        Ok(out)
+    }
+
+    fn watermark(&self, key: &str, written: &WatermarkTable, source: &mut SourceSpec) -> Result<(), Error> {
+        let column = self.value(&format!("{key}.column"), &written.column)?;
+        let Some(index) = source.columns.iter().position(|c| c.name == column) else {
+            let what = format!("the watermark's column '{column}' is not a column of '{}'", source.name);
+            return Err(self.error(&written.column, what, suggestion(&column, source.columns.iter().map(|c| c.name.as_str()))));
+        };
+        if source.columns[index].column_type != ColumnType::Timestamp {
+            let what = format!("the watermark's column '{column}' is of type {}", source.columns[index].column_type);
+            return Err(self.error(&written.column, what, "name a column of type timestamp"));
+        }
+        source.time_column = Some(index);
+        source.delay = self.parsed(&format!("{key}.delay"), Some(&written.delay), Duration::ZERO, units::duration)?;
+        source.idle_timeout =
+            self.positive(&format!("{key}.idle_timeout"), written.idle_timeout.as_ref(), DEFAULT_IDLE_TIMEOUT)?;
+        let skew = written.max_future_skew.as_ref();
+        source.max_future_skew =
+            self.parsed(&format!("{key}.max_future_skew"), skew, DEFAULT_MAX_FUTURE_SKEW, units::duration)?;
+        Ok(())
+    }
+
+    fn view(&self, name: &Text, table: ViewTable) -> Result<ViewSpec, Error> {
+        let key = |field: &str| format!("view.{}.{field}", name.get_ref());
+        let emit = [Emit::Changes, Emit::Final][self.choice(&key("emit"), table.emit.as_ref(), &["changes", "final"])?];
+        let sql = self.value(&key("sql"), &table.sql)?;
+        if sql.trim().is_empty() {
+            return Err(self.error(&table.sql, format!("the sql of view '{}' is empty", name.get_ref()), "write a SELECT"));
+        }
+        let mut columns: Vec<String> = Vec::new();
+        for text in &table.key {
+            let column = self.value(&key("key"), text)?;
+            if columns.contains(&column) {
+                return Err(self.error(text, format!("'{column}' stands twice in '{}'", key("key")), "name each column once"));
+            }
+            columns.push(column);
+        }
+        let name_text = self.checked_name("view", name, name.get_ref())?;
+        Ok(ViewSpec { name: name_text, sql, key: columns, emit, place: name.span(), sql_place: table.sql.span() })
+    }
+
+    fn sink(&self, name: &Text, table: SinkTable, known: &[String]) -> Result<SinkSpec, Error> {
+        let key = |field: &str| format!("sink.{}.{field}", name.get_ref());
+        let mut reads: Vec<String> = Vec::new();
+        for text in &table.views {
+            let view = self.value(&key("views"), text)?;
+            if !known.contains(&view) {
+                let what = format!("sink '{}' names '{view}', which is neither a view nor a source", name.get_ref());
+                return Err(self.error(text, what, suggestion(&view, known.iter().map(String::as_str))));
+            }
+            if reads.contains(&view) {
+                return Err(self.error(text, format!("'{view}' stands twice in '{}'", key("views")), "name each view once"));
+            }
+            reads.push(view);
+        }
+        if reads.is_empty() {
+            let way_out = format!("name at least one of {}", known.join(", "));
+            return Err(self.error(name, format!("sink '{}' holds no views", name.get_ref()), way_out));
+        }
+        Ok(SinkSpec {
+            url: self.url(&key("url"), &table.url, &SINK_SCHEMES)?,
+            name: self.checked_name("sink", name, name.get_ref())?,
+            reads,
+            roll_bytes: self.positive_size(&key("roll_bytes"), table.roll_bytes.as_ref(), DEFAULT_ROLL_BYTES)?,
+            roll_interval: self.positive(&key("roll_interval"), table.roll_interval.as_ref(), DEFAULT_ROLL_INTERVAL)?,
+            settings: self.settings(&key("kafka"), table.kafka)?,
+            place: name.span(),
+        })
+    }
+
+    /// Refuses a second sink for the same place: the two would overwrite each other's control rows and files.
+    fn check_unlike(&self, sink: &SinkSpec, others: &[SinkSpec]) -> Result<(), Error> {
+        let is_same = |other: &&SinkSpec| other.url == sink.url && !sink.url.starts_with("console://");
+        match others.iter().find(is_same) {
+            None => Ok(()),
+            Some(other) => {
+                let what = format!("the sinks '{}' and '{}' have the same url", other.name, sink.name);
+                Err(self.origin.error(&sink.place, what, "put the views of both into one sink, or give each a place of its own"))
+            }
+        }
+    }
+
+    fn epochs(&self, table: Option<EpochTable>) -> Result<EpochSpec, Error> {
+        let default = EpochSpec::default();
+        let Some(table) = table else { return Ok(default) };
+        let min = self.positive("epochs.min", table.min.as_ref(), default.min)?;
+        let catch_up = self.positive("epochs.catch_up", table.catch_up.as_ref(), default.catch_up.max(min))?;
+        let max_in_flight = table.max_in_flight.as_ref().map_or(default.max_in_flight, |number| *number.get_ref());
+        match (&table.max_in_flight, &table.catch_up) {
+            (Some(number), _) if !(1..=MAX_EPOCHS_IN_FLIGHT).contains(&max_in_flight) => {
+                let what = format!("epochs.max_in_flight is {max_in_flight}");
+                Err(self.origin.error(&number.span(), what, format!("use 1 to {MAX_EPOCHS_IN_FLIGHT}")))
+            }
+            (_, Some(text)) if catch_up < min => {
+                Err(self.error(text, "epochs.catch_up is shorter than epochs.min", "make it at least as long"))
+            }
+            _ => Ok(EpochSpec { min, catch_up, max_in_flight }),
+        }
+    }
+}
+
+fn list(schemes: &[&str]) -> String {
+    schemes.iter().map(|scheme| format!("{scheme}://")).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,1 @@
+//! Wrong job files and the exact words with which they are refused.

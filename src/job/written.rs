@@ -1,0 +1,193 @@
+//! The job file as written: what serde reads, before variables are replaced and anything is checked.
+//!
+//! Every text keeps its place in the file, so that a later error can point at it. Maps are read in any order and put back into
+//! the order of the file by [`in_order`]: the order of columns, views and sinks is part of a job's meaning.
+//! The JSON Schema of job files is derived from these types, hence their documentation speaks to the author of a job.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use toml::Spanned;
+
+/// A text and its place in the file.
+pub(super) type Text = Spanned<String>;
+
+/// Named values, each name with its place in the file.
+pub(super) type Named<T> = BTreeMap<Spanned<String>, T>;
+
+/// Returns the entries as the file lists them.
+pub(super) fn in_order<T>(entries: Named<T>) -> Vec<(Text, T)> {
+    let mut entries: Vec<_> = entries.into_iter().collect();
+    entries.sort_by_key(|(name, _)| name.span().start);
+    entries
+}
+
+/// A Freshet job: sources, views over them in SQL, and the sinks that hold the views.
+///
+/// In every text `${NAME}` stands for an environment variable, `${NAME:-default}` gives a default, and `$$` is a dollar sign.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "Freshet job")]
+pub(super) struct JobFile {
+    /// Name of the job; by default the name of the file without `.toml`. Sinks remember progress under it.
+    #[schemars(with = "Option<String>")]
+    pub(super) name: Option<Text>,
+    /// Where records come from.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, SourceTable>")]
+    pub(super) source: Named<SourceTable>,
+    /// What is computed.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, ViewTable>")]
+    pub(super) view: Named<ViewTable>,
+    /// Where views are held.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, SinkTable>")]
+    pub(super) sink: Named<SinkTable>,
+    /// How input is cut into epochs.
+    pub(super) epochs: Option<EpochTable>,
+}
+
+/// A stream of records.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SourceTable {
+    /// `kafka://host:port,host:port/topic`, `file://path.ndjson`, `stdin://` or `generator://local/profile`.
+    #[schemars(with = "String")]
+    pub(super) url: Text,
+    /// The format of a record; `json` is the default and the only one.
+    #[schemars(with = "Option<String>")]
+    pub(super) format: Option<Text>,
+    /// The columns in order, each with its type: `text`, `varchar(n)`, `bigint`, `double`, `boolean`, `timestamp`, `decimal(p,s)`.
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub(super) columns: Named<Text>,
+    /// The event time, and how long to wait for what comes out of order.
+    pub(super) watermark: Option<WatermarkTable>,
+    /// Where a new job begins to read: `earliest` (default) or `latest`.
+    #[schemars(with = "Option<String>")]
+    pub(super) start: Option<Text>,
+    /// A larger record becomes a dead letter; `1MB` by default.
+    #[schemars(with = "Option<String>")]
+    pub(super) max_record_bytes: Option<Text>,
+    /// Settings of the Kafka client, verbatim; without effect on other sources.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, Setting>")]
+    pub(super) kafka: Named<Spanned<Setting>>,
+}
+
+/// The event time of a source.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WatermarkTable {
+    /// The column that holds the event time; its type is `timestamp`.
+    #[schemars(with = "String")]
+    pub(super) column: Text,
+    /// An event may come this much later than a newer one and still count.
+    #[schemars(with = "String")]
+    pub(super) delay: Text,
+    /// A partition that has brought nothing for so long no longer holds back the others; `30s` by default.
+    #[schemars(with = "Option<String>")]
+    pub(super) idle_timeout: Option<Text>,
+    /// An event further in the future becomes a dead letter; `5m` by default.
+    #[schemars(with = "Option<String>")]
+    pub(super) max_future_skew: Option<Text>,
+}
+
+/// A query that is kept up to date.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ViewTable {
+    /// The query.
+    #[schemars(with = "String")]
+    pub(super) sql: Text,
+    /// The columns that identify a row; by default what the query groups by.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub(super) key: Vec<Text>,
+    /// `changes` (default): sinks follow each change; `final`: a row appears once, when its window has closed.
+    #[schemars(with = "Option<String>")]
+    pub(super) emit: Option<Text>,
+}
+
+/// A place that holds views.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SinkTable {
+    /// `postgres://…`, `sqlite://path`, `parquet://folder`, `kafka://hosts/topic`, `file://path.ndjson` or `console://`.
+    #[schemars(with = "String")]
+    pub(super) url: Text,
+    /// The views that the sink holds; the name of a source stands for its records as they are.
+    #[schemars(with = "Vec<String>")]
+    pub(super) views: Vec<Text>,
+    /// A file of a lake is closed at this size; `128MB` by default.
+    #[schemars(with = "Option<String>")]
+    pub(super) roll_bytes: Option<Text>,
+    /// A file of a lake is closed after so long; `1m` by default.
+    #[schemars(with = "Option<String>")]
+    pub(super) roll_interval: Option<Text>,
+    /// Settings of the Kafka client, verbatim; without effect on other sinks.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, Setting>")]
+    pub(super) kafka: Named<Spanned<Setting>>,
+}
+
+/// How input is cut into epochs, the unit in which sinks commit.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EpochTable {
+    /// The shortest epoch while the job keeps up; `5ms` by default.
+    #[schemars(with = "Option<String>")]
+    pub(super) min: Option<Text>,
+    /// The length of an epoch while the job catches up; `200ms` by default.
+    #[schemars(with = "Option<String>")]
+    pub(super) catch_up: Option<Text>,
+    /// So many epochs may be under way at once; 2 by default.
+    #[schemars(with = "Option<usize>", range(min = 1, max = 64))]
+    pub(super) max_in_flight: Option<Spanned<usize>>,
+}
+
+/// A setting's value, which may be written as a text, a number or a boolean.
+#[derive(Debug, JsonSchema)]
+#[schemars(with = "SettingForms")]
+pub(super) struct Setting(pub(super) String);
+
+/// The forms of a [`Setting`], for the schema.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[allow(dead_code, reason = "only its schema is used")]
+enum SettingForms {
+    Text(String),
+    Number(i64),
+    Switch(bool),
+}
+
+impl<'de> Deserialize<'de> for Setting {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Setting, D::Error> {
+        deserializer.deserialize_any(SettingVisitor)
+    }
+}
+
+/// Reads the three forms of a [`Setting`].
+struct SettingVisitor;
+
+impl serde::de::Visitor<'_> for SettingVisitor {
+    type Value = Setting;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string, an integer or a boolean")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Setting, E> {
+        Ok(Setting(text.to_owned()))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Setting, E> {
+        Ok(Setting(number.to_string()))
+    }
+
+    fn visit_bool<E>(self, switch: bool) -> Result<Setting, E> {
+        Ok(Setting(switch.to_string()))
+    }
+}

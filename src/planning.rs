@@ -1,0 +1,118 @@
+//! From a job to its plan, and to the role of each sink.
+//!
+//! What a sink reads decides how it is written. A view that aggregates has rows with keys, which change: its sink is a *table*. A
+//! source, or a view that works row by row on one, only ever appends: its sink takes *rows*.
+
+use std::ops::Range;
+
+use freshet_dataflows::plan::{Body, Input, Plan, SourcePlan};
+use freshet_dataflows::sql::{self, PlanError, ViewDefinition};
+
+use crate::job::{self, Job, SinkSpec};
+
+/// How a sink is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Role {
+    /// As tables: the plan's indices of its views, in the sink's order.
+    Table(Vec<usize>),
+    /// With rows that are appended: the one source or view that it holds.
+    Rows(Input),
+}
+
+/// Plans the views of a job.
+///
+/// # Errors
+/// A view that cannot be planned, with its place in the job file.
+pub fn plan(job: &Job) -> Result<Plan, job::Error> {
+    let sources = job.sources.iter().map(|source| SourcePlan {
+        name: source.name.clone(),
+        columns: source.columns.clone(),
+        time_column: source.time_column,
+    });
+    let views = job.views.iter().map(|view| ViewDefinition {
+        name: view.name.clone(),
+        sql: view.sql.clone(),
+        key: view.key.clone(),
+        emit: view.emit,
+    });
+    sql::plan(&sources.collect::<Vec<_>>(), &views.collect::<Vec<_>>()).map_err(|error| located(job, &error))
+}
+
+/// Decides the role of each sink, in the job's order.
+///
+/// # Errors
+/// A sink that mixes the two kinds, or whose system cannot hold what it reads.
+pub fn roles(job: &Job, plan: &Plan) -> Result<Vec<Role>, job::Error> {
+    job.sinks.iter().map(|sink| role(job, plan, sink)).collect()
+}
+
+/// Tells whether rows of this input are only ever appended.
+#[must_use]
+pub fn is_append_only(plan: &Plan, input: Input) -> bool {
+    match input {
+        Input::Source(_) => true,
+        Input::View(view) => match &plan.views[view].body {
+            Body::Map(_) => is_append_only(plan, plan.views[view].input),
+            Body::Aggregate(_) => false,
+        },
+    }
+}
+
+/// Finds a view or source by its name.
+fn input(plan: &Plan, name: &str) -> Option<Input> {
+    let view = plan.views.iter().position(|view| view.table.name == name).map(Input::View);
+    view.or_else(|| plan.sources.iter().position(|source| source.name == name).map(Input::Source))
+}
+
+fn role(job: &Job, plan: &Plan, sink: &SinkSpec) -> Result<Role, job::Error> {
+    let refuse = |what: String, way_out: &str| job.origin.error(&sink.place, format!("sink '{}' {what}", sink.name), way_out);
+    let named = sink.reads.iter().filter_map(|name| Some((name.as_str(), input(plan, name)?)));
+    let (rows, tables): (Vec<_>, Vec<_>) = named.partition(|(_, input)| is_append_only(plan, *input));
+    let scheme = sink.url.split("://").next().unwrap_or_default();
+    let names = |inputs: &[(&str, Input)]| inputs.iter().map(|(name, _)| format!("'{name}'")).collect::<Vec<_>>().join(", ");
+    match (rows.as_slice(), tables.as_slice()) {
+        ([], _) if scheme == "parquet" => {
+            let what = format!("cannot hold {}, whose rows change: a lake only appends", names(&tables));
+            Err(refuse(what, "use postgres://, sqlite://, kafka://, file:// or console://"))
+        }
+        ([], _) => Ok(Role::Table(tables.iter().filter_map(|(_, input)| view_index(*input)).collect())),
+        ([(name, _)], []) if matches!(scheme, "postgres" | "postgresql" | "sqlite") => {
+            let what = format!("cannot hold '{name}', whose rows have no key: {scheme} holds views that aggregate");
+            Err(refuse(what, "use parquet://, kafka://, file:// or console://"))
+        }
+        ([(_, input)], []) => Ok(Role::Rows(*input)),
+        (_, []) => Err(refuse(format!("reads {}, of which it can append only one", names(&rows)), "make a sink for each")),
+        (_, _) => {
+            let what = format!("mixes {}, whose rows are appended, with {}, whose rows change", names(&rows), names(&tables));
+            Err(refuse(what, "make a sink for each kind"))
+        }
+    }
+}
+
+fn view_index(input: Input) -> Option<usize> {
+    match input {
+        Input::View(view) => Some(view),
+        Input::Source(_) => None,
+    }
+}
+
+/// Gives a planner's error its place: the word of the query that it quotes, or else the view's name.
+fn located(job: &Job, error: &PlanError) -> job::Error {
+    let what = format!("view '{}': {}", error.view, error.problem);
+    match job.views.iter().find(|view| view.name == error.view) {
+        Some(view) => {
+            let word = error.problem.split('\'').nth(1).and_then(|word| find_word(&job.origin.text, &view.sql_place, word));
+            job.origin.error(&word.unwrap_or_else(|| view.place.clone()), what, error.remedy.as_str())
+        }
+        None => job::Error::of_file(&job.path, what, error.remedy.as_str()),
+    }
+}
+
+/// Finds a whole word in a part of the text.
+fn find_word(text: &str, part: &Range<usize>, word: &str) -> Option<Range<usize>> {
+    let query = text.get(part.clone())?;
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    let whole = |at: usize| !query[..at].ends_with(is_part) && !query[at + word.len()..].starts_with(is_part);
+    let (at, _) = query.match_indices(word).find(|(at, _)| !word.is_empty() && whole(*at))?;
+    Some(part.start + at..part.start + at + word.len())
+}

@@ -1,0 +1,103 @@
+//! A thread that commits the epochs of one table sink: all that wait, in one commit.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, unbounded};
+use freshet_connectors::{Error, TableSink};
+use freshet_dataflows::coalesce::Coalescer;
+use freshet_dataflows::operators::drain::{Outlet, SinkEpoch};
+use freshet_dataflows::plan::Plan;
+use freshet_model::{Commit, Timestamp};
+use timely::scheduling::SyncActivator;
+
+use super::numbers::SinkNumbers;
+use super::{Shared, connect};
+
+/// Pauses between tries while a sink is away: doubled each time, from the first to the second.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// Starts a sink's thread, and returns the dataflow's end of it. The channel needs no bound of its own: the sequencer cuts no
+/// further epoch while the sink has too many in hand.
+pub(super) fn outlet(
+    table: &connect::Table,
+    sink: Box<dyn TableSink>,
+    plan: &Plan,
+    activator: SyncActivator,
+    shared: &Arc<Shared>,
+) -> Outlet<SinkEpoch> {
+    let (sender, receiver) = unbounded();
+    let finished = Arc::new(AtomicU64::new(0));
+    let mut committer = Committer {
+        name: table.name.clone(),
+        sink,
+        coalescer: Coalescer::new(plan, &table.views),
+        numbers: SinkNumbers::new(table, plan, Arc::clone(shared)),
+        finished: Arc::clone(&finished),
+        activator,
+        shared: Arc::clone(shared),
+    };
+    let thread = thread::Builder::new().name(format!("commit {}", table.name));
+    if let Err(error) = thread.spawn(move || committer.run(&receiver)) {
+        shared.fail(Error::unavailable(format!("sink '{}'", table.name), format!("no thread can be started: {error}")));
+    }
+    Outlet {
+        // If the thread has failed, the process is about to end with its error.
+        send: Box::new(move |epoch| drop(sender.send(epoch))),
+        finished: Box::new(move || finished.load(Ordering::Acquire)),
+    }
+}
+
+struct Committer {
+    name: String,
+    sink: Box<dyn TableSink>,
+    coalescer: Coalescer,
+    numbers: SinkNumbers,
+    finished: Arc<AtomicU64>,
+    activator: SyncActivator,
+    shared: Arc<Shared>,
+}
+
+impl Committer {
+    fn run(&mut self, receiver: &Receiver<SinkEpoch>) {
+        while let Ok(first) = receiver.recv() {
+            let mut newest = Vec::new();
+            for epoch in std::iter::once(first).chain(receiver.try_iter()) {
+                newest.extend(epoch.seal.newest);
+                self.numbers.count(&epoch.sides);
+                self.coalescer.take(epoch);
+            }
+            let Some(commit) = self.coalescer.commit() else { continue };
+            if let Err(error) = self.commit(&commit, &newest) {
+                self.shared.fail(error);
+                return;
+            }
+            self.finished.store(commit.epoch + 1, Ordering::Release);
+            // The worker is gone only when it needs to know nothing more.
+            let _ = self.activator.activate();
+        }
+    }
+
+    /// Commits, again and again while the sink is away. `newest` has the newest event's time of each epoch.
+    fn commit(&mut self, commit: &Commit, newest: &[Timestamp]) -> Result<(), Error> {
+        let mut pause = BACKOFF.0;
+        loop {
+            let started = Instant::now();
+            match self.sink.commit(commit) {
+                Ok(refused) => {
+                    self.numbers.committed(commit, &refused, started.elapsed(), newest);
+                    return Ok(());
+                }
+                Err(error) if error.is_transient() && !self.shared.has_failed() => {
+                    tracing::warn!("sink '{}': {error}; trying again in {pause:?}", self.name);
+                    self.numbers.retried();
+                    thread::sleep(pause);
+                    pause = (pause * 2).min(BACKOFF.1);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Writes what a run does into its [`Stats`](crate::stats::Stats).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use freshet_dataflows::changes::Side;
+use freshet_dataflows::epochs::{Cut, EpochRecord};
+use freshet_dataflows::plan::Plan;
+use freshet_model::{Commit, DeadLetter, Progress, Timestamp};
+
+use super::{Shared, connect};
+use crate::stats::SinkStats;
+
+/// How often a view's newest rows are put on show.
+const SHOW_INTERVAL: Duration = Duration::from_millis(200);
+
+/// So many rows of a commit are shown.
+const SHOWN_ROWS: usize = 3;
+
+/// Takes down an epoch of all sources; `lag` holds the records waiting in each partition that has been heard of.
+pub(super) fn epoch(record: &EpochRecord, lag: &mut std::collections::BTreeMap<(usize, i32), u64>, shared: &Shared) {
+    let stats = &shared.stats;
+    stats.epoch.store(record.epoch, Ordering::Relaxed);
+    for cut in &record.cuts {
+        source(cut, shared);
+        let waiting = if let Progress::Behind(records) = cut.progress { records } else { 0 };
+        lag.insert((cut.source, cut.partition), waiting);
+    }
+    for (index, source) in stats.sources.iter().enumerate() {
+        source.watermark.store(record.seal.watermarks[index].0, Ordering::Relaxed);
+        let waiting = lag.range((index, i32::MIN)..=(index, i32::MAX)).map(|(_, waiting)| waiting).sum();
+        source.lag.store(waiting, Ordering::Relaxed);
+    }
+}
+
+fn source(cut: &Cut, shared: &Shared) {
+    let source = &shared.stats.sources[cut.source];
+    add(&source.records, cut.rows + cut.dead_letters);
+    add(&source.bytes, cut.bytes);
+    add(&source.dead_letters, cut.dead_letters);
+    if let Some(time) = cut.max_event_time {
+        source.max_event_time.fetch_max(time.0, Ordering::Relaxed);
+    }
+}
+
+fn add(counter: &AtomicU64, count: u64) {
+    counter.fetch_add(count, Ordering::Relaxed);
+}
+
+/// The numbers of one table sink.
+pub(super) struct SinkNumbers {
+    /// Index among the job's sinks, if it is one of them.
+    sink: Option<usize>,
+    views: Vec<usize>,
+    /// Whether this sink counts for all: each is told of all records.
+    counts: bool,
+    shown: Instant,
+    shared: Arc<Shared>,
+}
+
+impl SinkNumbers {
+    pub(super) fn new(table: &connect::Table, _plan: &Plan, shared: Arc<Shared>) -> SinkNumbers {
+        let counts = table.owner == 0;
+        SinkNumbers { sink: table.stats, views: table.views.clone(), counts, shown: Instant::now(), shared }
+    }
+
+    /// Takes down where records went.
+    pub(super) fn count(&self, sides: &[Side]) {
+        if !self.counts {
+            return;
+        }
+        for side in sides {
+            if let Side::Counted(counts) = side {
+                let view = &self.shared.stats.views[counts.view];
+                add(&view.counted, counts.counted);
+                add(&view.filtered, counts.filtered);
+                add(&view.late, counts.late);
+            }
+        }
+    }
+
+    pub(super) fn retried(&self) {
+        if let Some(sink) = self.stats() {
+            add(&sink.retries, 1);
+        }
+    }
+
+    /// Takes down a commit, how long it took, and how fresh it was.
+    pub(super) fn committed(&mut self, commit: &Commit, refused: &[DeadLetter], took: Duration, newest: &[Timestamp]) {
+        let show = self.shown.elapsed() >= SHOW_INTERVAL;
+        let mut rows = 0;
+        for changes in &commit.views {
+            let view = &self.shared.stats.views[self.views[changes.view]];
+            add(&view.upserts, changes.upserts.num_rows() as u64);
+            add(&view.deletes, changes.deletes.num_rows() as u64);
+            rows += changes.upserts.num_rows() + changes.deletes.num_rows();
+            if show {
+                view.show(last_rows(&changes.upserts));
+            }
+        }
+        if show {
+            self.shown = Instant::now();
+        }
+        let Some(sink) = self.stats() else { return };
+        sink.epoch.store(commit.epoch, Ordering::Relaxed);
+        add(&sink.commits, 1);
+        add(&sink.rows, rows as u64);
+        add(&sink.refused, refused.len() as u64);
+        sink.commit.observe(took);
+        let now = Timestamp::now();
+        for time in newest {
+            sink.freshness.observe(Duration::from_micros(u64::try_from(now.0.saturating_sub(time.0)).unwrap_or_default()));
+        }
+    }
+
+    fn stats(&self) -> Option<&SinkStats> {
+        self.sink.map(|sink| &self.shared.stats.sinks[sink])
+    }
+}
+
+/// Writes the last rows of a batch for people.
+fn last_rows(batch: &RecordBatch) -> Vec<String> {
+    let options = FormatOptions::default();
+    let Ok(columns) = batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options)).collect::<Result<Vec<_>, _>>()
+    else {
+        return Vec::new();
+    };
+    let first = batch.num_rows().saturating_sub(SHOWN_ROWS);
+    let row = |row| columns.iter().map(|column| column.value(row).to_string()).collect::<Vec<_>>().join("  ");
+    (first..batch.num_rows()).map(row).collect()
+}
