@@ -11,6 +11,11 @@ use crate::support::server::free_ports;
 
 const LIMIT: Duration = Duration::from_secs(90);
 
+/// Exit code of a wrong command line or job file.
+const USAGE: i32 = 2;
+/// Exit code of a system outside that refuses or is missing.
+const OUTSIDE: i32 = 3;
+
 /// Creates a topic and its enriched one, with nothing in them.
 fn topic(name: &str) -> &str {
     Kafka::shared().create(name, 1);
@@ -18,15 +23,13 @@ fn topic(name: &str) -> &str {
     name
 }
 
-/// Runs a command line that has to fail, and checks that its error line names each of `things`.
-fn refused(line: Freshet, things: &[&str]) -> String {
+/// Runs a command line that has to fail with an exit code, and checks that what it says names each of `things`.
+fn refused(line: Freshet, code: i32, things: &[&str]) {
     let ended = line.run(LIMIT);
-    let error = ended.expect_error().to_owned();
-    let all = format!("{}{}", ended.stdout, ended.stderr);
+    ended.expect_error(code);
     for thing in things {
-        assert!(all.contains(thing), "the error does not name {thing}:\n{all}");
+        assert!(ended.stderr.contains(thing), "the error does not name {thing}:\n{}", ended.stderr);
     }
-    error
 }
 
 #[test]
@@ -34,19 +37,31 @@ fn a_broker_that_is_not_there() {
     let [port] = free_ports();
     let database = Postgres::shared().database("no_broker");
     let line = Job::user_activity("no_broker").run().env("DATABASE_URL", &database.url);
-    refused(line.env("KAFKA_URL", &format!("kafka://127.0.0.1:{port}")).args("--bounded"), &[&format!("127.0.0.1:{port}")]);
+    refused(
+        line.env("KAFKA_URL", &format!("kafka://127.0.0.1:{port}")).args("--bounded"),
+        OUTSIDE,
+        &[&format!("127.0.0.1:{port}")],
+    );
 }
 
 #[test]
 fn a_topic_that_does_not_exist() {
     let database = Postgres::shared().database("no_topic");
-    refused(Job::user_activity("no_such_topic").run_on(Kafka::shared(), &database).args("--bounded"), &["no_such_topic"]);
+    refused(
+        Job::user_activity("no_such_topic").run_on(Kafka::shared(), &database).args("--bounded"),
+        OUTSIDE,
+        &["no_such_topic"],
+    );
 }
 
 #[test]
 fn a_database_that_does_not_exist() {
     let database = Postgres::shared().existing("no_such_database");
-    refused(Job::user_activity(topic("no_database")).run_on(Kafka::shared(), &database).args("--bounded"), &["no_such_database"]);
+    refused(
+        Job::user_activity(topic("no_database")).run_on(Kafka::shared(), &database).args("--bounded"),
+        OUTSIDE,
+        &["no_such_database"],
+    );
 }
 
 #[test]
@@ -57,7 +72,7 @@ fn a_wrong_password_which_is_not_printed() {
     let line =
         |password: &str| job.run().env("KAFKA_URL", &Kafka::shared().url()).env("DATABASE_URL", &url(password)).args("--bounded");
     let ended = line("wrong-sesame-99").run(LIMIT);
-    ended.expect_error();
+    ended.expect_error(OUTSIDE);
     assert!(ended.stderr.contains(LOCKED_ROLE), "the error names the role:\n{}", ended.stderr);
     assert!(!format!("{}{}", ended.stdout, ended.stderr).contains("wrong-sesame-99"), "a password is never printed");
     let ended = line(LOCKED_PASSWORD).run(LIMIT);
@@ -71,10 +86,8 @@ fn a_table_that_does_not_fit_its_view() {
     let table = "CREATE TABLE page_view_counts (window_start TIMESTAMP, window_end TIMESTAMP, page_url TEXT, view_count DATE,
         PRIMARY KEY (window_start, page_url))";
     database.connect().batch_execute(table).expect("a table");
-    refused(
-        Job::user_activity(topic("misfit")).run_on(Kafka::shared(), &database).args("--bounded"),
-        &["page_view_counts", "view_count"],
-    );
+    let line = Job::user_activity(topic("misfit")).run_on(Kafka::shared(), &database).args("--bounded");
+    refused(line, OUTSIDE, &["page_view_counts", "view_count"]);
     assert_eq!(
         database.number("SELECT count(*) FROM pg_tables WHERE tablename = 'user_sessions'"),
         Some(0),
@@ -88,7 +101,7 @@ fn a_lake_that_cannot_be_written() {
     let job = Job::user_activity(topic("no_lake"));
     // A file where the folder should be: it stops root too.
     std::fs::write(job.folder().join("data"), "").expect("the folder can be written");
-    refused(job.run_on(Kafka::shared(), &database).args("--bounded"), &["data/lake"]);
+    refused(job.run_on(Kafka::shared(), &database).args("--bounded"), OUTSIDE, &["data/lake"]);
 }
 
 #[test]
@@ -96,11 +109,11 @@ fn a_port_that_is_in_use() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("a bound socket has an address").to_string();
     let job = Job::generated("events=10");
-    refused(job.run().args("--bounded --http").arg(&address), &[&address]);
+    refused(job.run().args("--bounded --listen").arg(&address), OUTSIDE, &[&address]);
 }
 
 #[test]
 fn a_job_that_is_not_there() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    refused(Freshet::new(folder.path()).args("run jobs/no_such_job.toml"), &["jobs/no_such_job.toml"]);
+    refused(Freshet::new(folder.path()).args("run jobs/no_such_job.toml"), USAGE, &["jobs/no_such_job.toml"]);
 }

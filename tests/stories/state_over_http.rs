@@ -12,7 +12,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 fn health_readiness_and_metrics_are_served() {
     let [port] = free_ports();
     let job = Job::generated("rate=1000");
-    let mut running = job.run().args("-w 2 --http").arg(format!("127.0.0.1:{port}")).start();
+    let mut running = job.run().args("-w 2 --listen").arg(format!("127.0.0.1:{port}")).start();
     let ready = || get(port, "/readyz").is_some_and(|(status, _)| status == 200);
     assert!(wait_for(LIMIT, || ready() || !running.is_running()), "never ready\n{}", running.output());
     assert!(running.is_running(), "it ended\n{}", running.output());

@@ -18,6 +18,7 @@ use crate::support::freshet::Freshet;
 use crate::support::job::Job;
 use crate::support::kafka::Kafka;
 use crate::support::postgres::Postgres;
+use crate::support::server::free_ports;
 
 /// The topic that all tests of this story read.
 const TOPIC: &str = "pipeline";
@@ -26,17 +27,27 @@ const LIMIT: Duration = Duration::from_secs(600);
 
 #[test]
 fn one_worker_agrees_with_the_oracle() {
-    agrees("w1", |job| vec![job.args("-w 1 --bounded")]);
+    agrees("w1", |job| vec![job().args("-w 1 --bounded")]);
 }
 
 #[test]
 fn two_workers_agree_with_the_oracle() {
-    agrees("w2", |job| vec![job.args("-w 2 --bounded")]);
+    agrees("w2", |job| vec![job().args("-w 2 --bounded")]);
 }
 
 #[test]
 fn four_workers_agree_with_the_oracle() {
-    agrees("w4", |job| vec![job.args("-w 4 --bounded")]);
+    agrees("w4", |job| vec![job().args("-w 4 --bounded")]);
+}
+
+#[test]
+fn two_processes_agree_with_the_oracle() {
+    let [first, second] = free_ports();
+    let cluster = tempfile::NamedTempFile::new().expect("a temporary file");
+    let hosts = format!("hosts = [\"127.0.0.1:{first}\", \"127.0.0.1:{second}\"]\n");
+    std::fs::write(&cluster, hosts).expect("a temporary file can be written");
+    let process = |job: Freshet, i: usize| job.args(&format!("-w 1 --bounded -n 2 -p {i} --cluster")).arg(cluster.path());
+    agrees("n2", |job| vec![process(job(), 0), process(job(), 1)]);
 }
 
 /// Returns the topic's records; the first caller has Freshet generate them.
@@ -57,7 +68,7 @@ fn filled_topic() -> &'static Topic {
 }
 
 /// Runs the job to the end of the topic, in as many processes as `processes` makes, and checks all that it wrote.
-fn agrees(name: &str, processes: impl FnOnce(Freshet) -> Vec<Freshet>) {
+fn agrees(name: &str, processes: impl FnOnce(&dyn Fn() -> Freshet) -> Vec<Freshet>) {
     let kafka = Kafka::shared();
     let topic = filled_topic();
     let enriched = format!("{TOPIC}_{name}_enriched");
@@ -65,7 +76,7 @@ fn agrees(name: &str, processes: impl FnOnce(Freshet) -> Vec<Freshet>) {
     let job = Job::user_activity(TOPIC).replace(&format!("/{TOPIC}_enriched"), &format!("/{enriched}")).short_epochs();
     let database = Postgres::shared().database(&format!("pipeline_{name}"));
 
-    let running: Vec<_> = processes(job.run_on(kafka, &database)).into_iter().map(Freshet::start).collect();
+    let running: Vec<_> = processes(&|| job.run_on(kafka, &database)).into_iter().map(Freshet::start).collect();
     for process in running {
         process.wait(LIMIT).expect_success(name);
     }

@@ -7,14 +7,21 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tempfile::TempDir;
+
 use super::server::wait_for;
 
 /// A command line of Freshet.
-pub(crate) struct Freshet(Command);
+pub(crate) struct Freshet {
+    command: Command,
+    folder: Option<Arc<TempDir>>,
+}
 
 /// A running Freshet; it is killed when this goes out of scope.
 pub(crate) struct Running {
     child: Child,
+    /// Stays for as long as the program runs in it.
+    _folder: Option<Arc<TempDir>>,
     stdout: Captured,
     stderr: Captured,
 }
@@ -42,33 +49,38 @@ impl Freshet {
         for name in ["KAFKA_URL", "DATABASE_URL", "LAKE_URL", "RUST_LOG"] {
             command.env_remove(name);
         }
-        Freshet(command)
+        Freshet { command, folder: None }
+    }
+
+    /// Begins a command line in a folder that is removed when nobody needs it any more.
+    pub(crate) fn within(folder: &Arc<TempDir>) -> Freshet {
+        Freshet { folder: Some(Arc::clone(folder)), ..Freshet::new(folder.path()) }
     }
 
     /// Adds arguments, as separated by blanks.
     pub(crate) fn args(mut self, words: &str) -> Freshet {
-        self.0.args(words.split_whitespace());
+        self.command.args(words.split_whitespace());
         self
     }
 
     /// Adds one argument that may hold blanks.
     pub(crate) fn arg(mut self, word: impl AsRef<std::ffi::OsStr>) -> Freshet {
-        self.0.arg(word);
+        self.command.arg(word);
         self
     }
 
     /// Sets an environment variable.
     pub(crate) fn env(mut self, name: &str, value: &str) -> Freshet {
-        self.0.env(name, value);
+        self.command.env(name, value);
         self
     }
 
     /// Starts it.
     pub(crate) fn start(mut self) -> Running {
-        let mut child = self.0.spawn().unwrap_or_else(|e| panic!("cannot start {:?}: {e}", self.0));
+        let mut child = self.command.spawn().unwrap_or_else(|e| panic!("cannot start {:?}: {e}", self.command));
         let stdout = Captured::new(child.stdout.take().expect("stdout is piped"));
         let stderr = Captured::new(child.stderr.take().expect("stderr is piped"));
-        Running { child, stdout, stderr }
+        Running { child, _folder: self.folder, stdout, stderr }
     }
 
     /// Runs it to its end, which has to come within `limit`.
@@ -78,7 +90,7 @@ impl Freshet {
 
     /// Runs it to its end, which has to be a good one.
     pub(crate) fn succeed(self, limit: Duration) -> Ended {
-        let line = format!("{:?}", self.0);
+        let line = format!("{:?}", self.command);
         let ended = self.run(limit);
         ended.expect_success(&line);
         ended
@@ -129,16 +141,12 @@ impl Ended {
         assert!(self.status.success(), "{what}: {}\n--- stdout\n{}\n--- stderr\n{}", self.status, self.stdout, self.stderr);
     }
 
-    /// Returns the message of a run that failed as it should: a code other than 0, no panic, and an `error` line.
-    pub(crate) fn expect_error(&self) -> &str {
-        let all = format!("--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr);
-        let code = self.status.code().unwrap_or_else(|| panic!("ended by a signal\n{all}"));
-        assert!(code != 0 && code != 101, "exit code {code}\n{all}");
+    /// Fails the test with all that was printed unless the exit code is `code`, with a message and without a panic.
+    pub(crate) fn expect_error(&self, code: i32) {
+        let all = format!("{}\n--- stdout\n{}\n--- stderr\n{}", self.status, self.stdout, self.stderr);
+        assert_eq!(self.status.code(), Some(code), "{all}");
+        assert!(self.stderr.to_ascii_lowercase().contains("error"), "no error was printed\n{all}");
         assert!(!self.stderr.contains("panicked at"), "{all}");
-        self.stderr
-            .lines()
-            .find(|line| line.to_ascii_lowercase().contains("error"))
-            .unwrap_or_else(|| panic!("no error line\n{all}"))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Job files for the tests: the pipelines as users run them, on topics and in folders of the test's own.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tempfile::TempDir;
 
@@ -10,7 +11,7 @@ use super::postgres::Database;
 
 /// A job in a folder of its own, in which Freshet is run.
 pub(crate) struct Job {
-    folder: TempDir,
+    folder: Arc<TempDir>,
     text: String,
 }
 
@@ -19,7 +20,7 @@ impl Job {
     pub(crate) fn committed(file: &str) -> Job {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("jobs").join(file);
         let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("cannot read {}: {e}", path.display()));
-        Job { folder: tempfile::tempdir().expect("a temporary folder"), text }
+        Job { folder: Arc::new(tempfile::tempdir().expect("a temporary folder")), text }
     }
 
     /// Takes the user-activity job on another topic; the enriched events go to `<topic>_enriched`.
@@ -62,7 +63,7 @@ impl Job {
     pub(crate) fn run(&self) -> Freshet {
         let path: PathBuf = self.folder().join("user_activity.toml");
         std::fs::write(&path, &self.text).expect("the folder can be written");
-        Freshet::new(self.folder()).args("run").arg(&path)
+        Freshet::within(&self.folder).args("run").arg(&path)
     }
 
     /// As [`run`](Self::run), from Kafka to PostgreSQL.
