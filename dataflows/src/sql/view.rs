@@ -13,7 +13,7 @@ use super::error::{Planned, Refusal};
 use super::group::{Groups, Origin};
 use super::key::{self, Part};
 use super::relation::{Base, Relation, column, reads_processing_time};
-use crate::plan::{Aggregation, Body, Emit, Expression, Input, Map, View};
+use crate::plan::{Aggregation, Body, Emit, Expression, Input, Map, View, Window};
 
 /// A column of a view.
 struct Output {
@@ -96,9 +96,11 @@ fn output(relation: &Relation, name: &str, expr: Expr, compiler: &Compiler) -> P
 
 /// Returns the output column after which, in event time, a row cannot change.
 fn time_bound(relation: &Relation, plain: &[Option<usize>]) -> Option<usize> {
+    // A session may still grow, or be swallowed, when the watermark has passed its end.
+    let is_session = relation.base.window.as_ref().is_some_and(|call| matches!(call.window, Window::Session { .. }));
     let bounds = |row: usize| match &relation.groups {
         Some(groups) => match groups.row[row].origin {
-            Origin::WindowEnd => true,
+            Origin::WindowEnd => !is_session,
             Origin::Key(key) => groups.key_time_bound == Some(key),
             _ => false,
         },
