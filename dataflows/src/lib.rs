@@ -11,5 +11,5 @@ pub mod keys;
 pub mod lower;
 pub mod operators;
 pub mod plan;
-pub mod state;
 pub mod sql;
+pub mod state;

@@ -31,10 +31,13 @@ pub(super) fn add(grouping: &mut Grouping<'_>, expr: &Expr, schema: &DFSchema) -
         (Function::Min | Function::Max, Some(column_type)) => column_type,
         _ => column_type(&given, &name)?,
     };
-    let column = grouping.row_column(name.clone(), column_type, Origin::Aggregate, &given);
-    if !grouping.aggregates.iter().any(|known| known.name == name) {
-        let data_type = column_type.arrow();
-        grouping.aggregates.push(Aggregate { function, argument, filter, data_type, name });
+    let known = grouping.texts.iter().position(|text| *text == name);
+    let index = known.unwrap_or(grouping.texts.len());
+    let column = grouping.row_column(name.clone(), column_type, Origin::Aggregate(index), &given);
+    if known.is_none() {
+        let row_name = grouping.last_column().to_owned();
+        grouping.aggregates.push(Aggregate { function, argument, filter, data_type: column_type.arrow(), name: row_name });
+        grouping.texts.push(name);
     }
     Ok(column)
 }

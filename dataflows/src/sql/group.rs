@@ -22,7 +22,8 @@ pub(super) enum Origin {
     LastEvent,
     /// The key with this index.
     Key(usize),
-    Aggregate,
+    /// The aggregate with this index.
+    Aggregate(usize),
 }
 
 /// A column of the groups' row.
@@ -120,6 +121,8 @@ pub(super) struct Grouping<'a> {
     pub(super) input: &'a Relation,
     pub(super) compiler: Compiler,
     pub(super) aggregates: Vec<Aggregate>,
+    /// The aggregates' canonical texts: equal ones are kept once.
+    pub(super) texts: Vec<String>,
     pub(super) needs_processing_time: bool,
     keys: Vec<Expression>,
     key_time_bound: Option<usize>,
@@ -140,6 +143,7 @@ impl<'a> Grouping<'a> {
             input,
             compiler: Compiler::new(input.base.fields())?,
             aggregates: Vec::new(),
+            texts: Vec::new(),
             needs_processing_time: false,
             keys: Vec::new(),
             key_time_bound: None,
@@ -196,12 +200,10 @@ impl<'a> Grouping<'a> {
     }
 
     /// Adds a column to the row unless it is there already, and returns it in the type that the query gave it.
+    ///
+    /// It is named as given, unless an input's column has taken that name.
     pub(super) fn row_column(&mut self, name: String, column_type: ColumnType, origin: Origin, given: &DataType) -> Expr {
-        let same = |c: &&RowColumn| match origin {
-            Origin::Aggregate => c.origin == origin && c.name == name,
-            _ => c.origin == origin,
-        };
-        if let Some(known) = self.row.iter().find(same) {
+        if let Some(known) = self.row.iter().find(|c| c.origin == origin) {
             return known.restored.clone();
         }
         let taken = |name: &str| self.row.iter().any(|c| c.name == name);
@@ -217,6 +219,11 @@ impl<'a> Grouping<'a> {
         };
         self.row.push(RowColumn { name: unique, column_type, origin, restored: restored.clone() });
         restored
+    }
+
+    /// Name of the row's newest column.
+    pub(super) fn last_column(&self) -> &str {
+        self.row.last().map_or("", |column| column.name.as_str())
     }
 
     /// Checks that groups are whole windows, and sessions those of the keys that they are kept for.

@@ -64,7 +64,10 @@ pub(super) fn parse(sql: &str, spelling: &Spelling) -> Planned<Box<Query>> {
         return Err(Refusal::new(format!("the SQL is longer than {MAX_SQL_BYTES} bytes"), "divide it into several views"));
     }
     let one_select = "write one SELECT … FROM a source or a view";
-    let wrong = |error: String| Refusal::new(error.trim_start_matches("sql parser error: ").to_owned(), "correct the SQL there");
+    let wrong = |error: String| match error.contains("recursion limit") {
+        true => Refusal::new("brackets or conditions are nested too deep", "divide the query into several views"),
+        false => Refusal::new(error.trim_start_matches("sql parser error: ").to_owned(), "correct the SQL there"),
+    };
     let dialect = PostgreSqlDialect {};
     let mut tokens = Tokenizer::new(&dialect, sql).tokenize_with_location().map_err(|e| wrong(e.to_string()))?;
     spelling.apply(&mut tokens);

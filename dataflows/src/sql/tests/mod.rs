@@ -44,6 +44,7 @@ fn sources() -> Vec<SourcePlan> {
         source("user_activity", &activity, Some(0)),
         source("payments", &payments, Some(0)),
         source("lookup", &[("code", "text"), ("label", "text")], None),
+        source("odd", &[("count(*)", "bigint"), ("a b", "text"), ("processing_time", "timestamp")], Some(2)),
         source("Clicks", &[("eventTime", "timestamp"), ("userId", "text")], Some(0)),
     ]
 }

@@ -125,6 +125,29 @@ fn equal_aggregates_are_kept_once() {
 }
 
 #[test]
+fn columns_may_be_named_like_aggregates() {
+    let view = view(
+        "SELECT \"count(*)\", count(*) AS n, count(*) + 1 AS more, sum(\"count(*)\") AS s, max(processing_time) AS t FROM odd \
+         GROUP BY \"count(*)\"",
+    );
+    let body = aggregation(&view);
+    let row: Vec<&str> = body.row_schema.fields().iter().map(|f| f.name().as_str()).collect();
+    let names: Vec<&str> = body.aggregates.iter().map(|a| a.name.as_str()).collect();
+    assert_eq!(row[1..], names, "the row has the keys and then the aggregates");
+    assert_eq!(row, ["\"count(*)\"", "count(*)", "sum(\"count(*)\")", "max(processing_time)"]);
+    let number = |n: i64| -> ArrayRef { Arc::new(arrow::array::Int64Array::from(vec![n])) };
+    assert_eq!(run(&body.output, &batch(vec![number(7), number(2), number(9), times(&[0])])), ["7 2 3 9 1970-01-01T00:00:00"]);
+}
+
+#[test]
+fn an_alias_gives_way_to_a_column_of_its_name() {
+    let view = view("SELECT \"a b\" AS x, count(*) AS n FROM odd GROUP BY x");
+    assert_eq!(texts(&aggregation(&view).keys), ["\"a b\""]);
+    let error = refusal("SELECT page_url AS user_id, count(*) AS n FROM user_activity GROUP BY user_id");
+    assert!(error.contains("page_url") && error.contains("GROUP BY"), "{error}");
+}
+
+#[test]
 fn arguments_that_differ_in_a_cast_only_need_names() {
     let error = refusal("SELECT ok, sum(fee) AS a, sum(CAST(fee AS DOUBLE)) AS b FROM payments GROUP BY ok");
     assert!(error.contains("in a subquery in FROM"), "{error}");
