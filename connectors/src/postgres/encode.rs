@@ -190,6 +190,7 @@ pub(super) fn write_copy(columns: &[Values<'_>], rows: usize, to: &mut impl io::
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

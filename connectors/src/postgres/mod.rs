@@ -20,6 +20,9 @@
 //! lock as the server allows (for ever by default); when the server ends it, the error is [`Error::Unavailable`] and the same
 //! commit may be tried again. How often and how soon is the caller's decision.
 //!
+//! The connection holds temporary tables and prepared statements, so it must not go through a pooler that shares server sessions
+//! between transactions.
+//!
 //! Values: `timestamp` and `timestamptz` columns both get UTC. A value that the *existing* table cannot hold (too long, out of
 //! range, NUL, NULL in a NOT NULL column, a key too long for an index) makes its row a dead letter, and so does a row that the
 //! server refuses for a constraint or a trigger; the former row of that key is deleted, since it is no longer true.
@@ -133,10 +136,10 @@ impl PostgresSink {
                 if epoch == self.committed {
                     return Ok(None);
                 }
-                let problem = format!(
-                    "freshet.progress of job '{}' has epoch {epoch:?}, but this instance has committed {:?}",
-                    self.owner.job, self.committed
-                );
+                let name = |epoch: Option<Epoch>| epoch.map_or_else(|| "no epoch".to_owned(), |epoch| format!("epoch {epoch}"));
+                let (found, known) = (name(epoch), name(self.committed));
+                let problem =
+                    format!("freshet.progress of job '{}' has {found}, but this instance has committed {known}", self.owner.job);
                 Err(Error::setup(&self.place.thing, problem, "leave the tables of schema freshet alone, and restart the job"))
             }
             _ => Err(self.taken_over()),

@@ -66,7 +66,7 @@ fn json(row: &RecordBatch) -> Vec<u8> {
     let _ = writer.write(row);
     let text = String::from_utf8(writer.into_inner()).unwrap_or_default();
     let text = text.trim_end();
-    text[..text.floor_char_boundary(MAX_DEAD_PAYLOAD_BYTES)].as_bytes().to_vec()
+    text.as_bytes()[..text.floor_char_boundary(MAX_DEAD_PAYLOAD_BYTES)].to_vec()
 }
 
 /// Returns the late events of a commit as rows of [`LATE_COLUMNS`].
@@ -134,6 +134,7 @@ fn times(values: impl Iterator<Item = i64>) -> ArrayRef {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use freshet_model::{Column, ColumnType};
 

@@ -64,7 +64,8 @@ impl Sql<'_> {
         format!("COPY {} FROM STDIN (FORMAT binary)", self.staging())
     }
 
-    fn staging(&self) -> String {
+    /// Names the staging table.
+    pub(super) fn staging(&self) -> String {
         format!("pg_temp.freshet_staging_{}", self.index)
     }
 

@@ -7,15 +7,18 @@ use freshet_model::{DeadLetter, Reason, TableSchema};
 use postgres::types::ToSql;
 use postgres::{Client, Statement};
 
-use super::connect::is_about_a_row;
+use super::connect::{is_about_a_row, is_no_value};
 use super::encode::{ArrayParam, Values, values, write_copy};
 use super::fit::{Fitted, keys_of, select};
 use super::rejects::refused_row;
 use super::statements::Sql;
 use super::tables::Table;
 
-/// Up to so many rows go as array parameters; more through the staging table. Measured: see `benches/copy.rs`.
-const MAX_ARRAY_ROWS: usize = 2000;
+/// Up to so many rows go as array parameters, more through the staging table. Measured with `benches/copy.rs`: arrays take half the
+/// time at 1,000 rows, the same at 10,000, and a tenth to a quarter more at 100,000.
+const MAX_ARRAY_ROWS: usize = 5000;
+/// No array parameters from so many bytes on: the message that holds them must stay well below a gigabyte.
+const MAX_ARRAY_BYTES: usize = 64 << 20;
 /// Keys to delete always go as array parameters, so many at a time: looking them up costs far more than sending them.
 const MAX_ARRAY_KEYS: usize = 10_000;
 
@@ -24,6 +27,7 @@ pub(super) struct ViewWriter {
     view: TableSchema,
     table: Table,
     index: usize,
+    staging: String,
     upsert: Statement,
     copy: Statement,
     upsert_staged: Statement,
@@ -44,8 +48,16 @@ impl ViewWriter {
         let upsert = client.prepare(&sql.upsert_arrays())?;
         let copy = client.prepare(&sql.copy_staging())?;
         let upsert_staged = client.prepare(&sql.upsert_staged())?;
-        let mut writer =
-            ViewWriter { view: view.clone(), table: table.clone(), index, upsert, copy, upsert_staged, deletes: BTreeMap::new() };
+        let mut writer = ViewWriter {
+            view: view.clone(),
+            table: table.clone(),
+            index,
+            staging: sql.staging(),
+            upsert,
+            copy,
+            upsert_staged,
+            deletes: BTreeMap::new(),
+        };
         writer.delete_statement(client, vec![false; view.key.len()])?;
         Ok(writer)
     }
@@ -56,19 +68,41 @@ impl ViewWriter {
         self.upsert(client, &changes.upserts)
     }
 
-    /// Applies deletes, then upserts, of which the database has refused some before: finds them by halves.
+    /// Applies deletes, then upserts, of which the database has refused some before; adds those to `refused`.
     pub(super) fn apply_carefully(
         &mut self,
         client: &mut Client,
         changes: &Fitted,
         refused: &mut Vec<DeadLetter>,
     ) -> Result<(), postgres::Error> {
-        self.delete(client, &changes.deletes)?;
-        let mut waiting = vec![changes.upserts.clone()];
+        self.delete_carefully(client, &changes.deletes)?;
+        for (row, error) in self.by_halves(client, &changes.upserts, Self::upsert)? {
+            self.delete_carefully(client, &keys_of(&self.view, &row))?;
+            refused.push(refused_row(&self.view, &row, 0, Reason::DoesNotFit, &reason(&error)));
+        }
+        Ok(())
+    }
+
+    /// Deletes keys; one that the database takes for no value is not in it. A refusal for another reason stands.
+    fn delete_carefully(&mut self, client: &mut Client, keys: &RecordBatch) -> Result<(), postgres::Error> {
+        let refused = self.by_halves(client, keys, Self::delete)?;
+        refused.into_iter().try_for_each(|(_, error)| if is_no_value(&error) { Ok(()) } else { Err(error) })
+    }
+
+    /// Writes rows, and returns those that the database refuses: each half of a refused batch is tried by itself.
+    fn by_halves(
+        &mut self,
+        client: &mut Client,
+        rows: &RecordBatch,
+        write: fn(&mut Self, &mut Client, &RecordBatch) -> Result<(), postgres::Error>,
+    ) -> Result<Vec<(RecordBatch, postgres::Error)>, postgres::Error> {
+        let mut refused = Vec::new();
+        let mut waiting = vec![rows.clone()];
         while let Some(rows) = waiting.pop() {
             client.batch_execute("SAVEPOINT freshet")?;
-            let Err(error) = self.upsert(client, &rows) else {
-                client.batch_execute("RELEASE freshet")?;
+            let Err(error) = write(self, client, &rows) else {
+                // What has been staged must not be taken again with the next piece.
+                client.batch_execute(&format!("RELEASE freshet; TRUNCATE {}", self.staging))?;
                 continue;
             };
             if !is_about_a_row(&error) {
@@ -79,12 +113,11 @@ impl ViewWriter {
                 let half = rows.num_rows() / 2;
                 waiting.push(rows.slice(half, rows.num_rows() - half));
                 waiting.push(rows.slice(0, half));
-                continue;
+            } else {
+                refused.push((rows, error));
             }
-            self.delete(client, &keys_of(&self.view, &rows))?;
-            refused.push(refused_row(&self.view, &rows, 0, Reason::DoesNotFit, &reason(&error)));
         }
-        Ok(())
+        Ok(refused)
     }
 
     /// Inserts or replaces rows.
@@ -101,7 +134,7 @@ impl ViewWriter {
             self.delete(client, &nulls)?;
         }
         let columns = values(self.table.kinds.iter().copied(), rows);
-        if rows.num_rows() <= MAX_ARRAY_ROWS {
+        if rows.num_rows() <= MAX_ARRAY_ROWS && rows.get_array_memory_size() <= MAX_ARRAY_BYTES {
             return execute(client, &self.upsert, &columns, 0..rows.num_rows());
         }
         copy(client, &self.copy, &columns, rows.num_rows())?;

@@ -126,6 +126,7 @@ impl Deref for TimeText {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use freshet_model::{Commit, DeadLetter, Epoch, TableSchema};
-use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
 use crate::open::path_of;
 use crate::postgres::rejects::{DEAD_COLUMNS, LATE_COLUMNS, dead_rows, late_rows};
@@ -108,7 +108,7 @@ impl TableSink for SqliteSink {
         let explain = |error: rusqlite::Error| explain(&self.thing, &error);
         // Upserts, deletes and what goes with them stay prepared for all views.
         self.connection.set_prepared_statement_cache_capacity(16 + 4 * views.len());
-        let transaction = Connection::unchecked_transaction(&self.connection).map_err(explain)?;
+        let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate).map_err(explain)?;
         control::create(&transaction).map_err(explain)?;
         let mut differences = Vec::new();
         let mut prepared = Vec::with_capacity(views.len());

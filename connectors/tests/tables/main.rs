@@ -1,5 +1,7 @@
 //! The sinks for views against real databases: a throw-away PostgreSQL cluster, and SQLite files in a temporary folder.
 
+#![allow(clippy::unwrap_used)]
+
 mod cluster;
 mod commits;
 mod failures;
