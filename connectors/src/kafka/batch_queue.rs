@@ -88,9 +88,9 @@ impl BatchQueue {
         while self.consumer.poll(Duration::ZERO).is_some() {}
     }
 
-    /// Returns the consumer's ear.
-    pub(super) fn context(&self) -> &Context {
-        self.consumer.context()
+    /// Returns the consumer, for questions.
+    pub(super) fn consumer(&self) -> &BaseConsumer<Context> {
+        &self.consumer
     }
 
     /// Returns the offset behind a partition's last record as the latest fetch has told it, without asking the broker.

@@ -91,6 +91,7 @@ pub(super) struct Context {
     thing: String,
     brokers: String,
     away: AtomicBool,
+    doubted: AtomicBool,
     last_error: Mutex<Option<String>>,
     failure: Mutex<Option<RDKafkaErrorCode>>,
 }
@@ -101,6 +102,7 @@ impl Context {
             thing: thing.to_owned(),
             brokers: address.brokers.clone(),
             away: AtomicBool::new(false),
+            doubted: AtomicBool::new(false),
             last_error: Mutex::new(None),
             failure: Mutex::new(None),
         }
@@ -111,6 +113,13 @@ impl Context {
         if self.away.load(Ordering::Relaxed) && self.away.swap(false, Ordering::Relaxed) {
             tracing::info!("{}: the brokers at {} answer again", self.thing, self.brokers);
         }
+    }
+
+    /// Tells, once, whether the client has found a topic to be gone or closed to it.
+    ///
+    /// librdkafka keeps this from those who take messages in batches: it comes to light in the client's log alone.
+    pub(super) fn take_doubt(&self) -> bool {
+        self.doubted.load(Ordering::Relaxed) && self.doubted.swap(false, Ordering::Relaxed)
     }
 
     /// Returns the client's own words for the latest trouble.
@@ -127,6 +136,9 @@ impl Context {
 impl ClientContext for Context {
     fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!("{}: librdkafka: {facility}: {message}", self.thing);
+        if facility == "ERROR" {
+            self.doubted.store(true, Ordering::Relaxed);
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

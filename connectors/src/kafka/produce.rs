@@ -15,6 +15,7 @@
 
 use std::ffi::{CString, c_int};
 use std::ptr;
+use std::thread;
 use std::time::Duration;
 
 use freshet_model::PartitionId;
@@ -34,7 +35,7 @@ const MAX_ROWS: usize = 1024;
 const FLUSH_STEP: Duration = Duration::from_millis(50);
 
 /// A full queue is looked at again after so long.
-pub(super) const QUEUE_FULL_WAIT: Duration = Duration::from_millis(2);
+const QUEUE_FULL_WAIT: Duration = Duration::from_millis(2);
 
 /// A producer for one topic.
 pub(super) struct TopicProducer {
@@ -94,7 +95,8 @@ impl TopicProducer {
 
     /// Waits a little for messages to leave the full queue.
     pub(super) fn wait_for_room(&self) -> Result<(), RDKafkaErrorCode> {
-        self.producer.poll(QUEUE_FULL_WAIT);
+        // The crate's own `poll` with a timeout spins through the last millisecond of it.
+        thread::sleep(QUEUE_FULL_WAIT);
         self.check()
     }
 

@@ -9,12 +9,16 @@
 use std::time::{Duration, Instant};
 
 use freshet_model::{Batch, Offset, PartitionId, Progress, Timestamp};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::batch_queue::{BatchQueue, MAX_TAKEN, Message};
 use super::client;
 use crate::format::json::Decoder;
 use crate::{Error, Reader, SourceOptions};
+
+/// Brokers are given so long to say whether the topic is still there.
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The part of a partition that is to be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,9 +82,17 @@ impl KafkaReader {
             }
             room = room.saturating_sub(messages.len());
             drop(messages);
-            queue.context().heard();
+            queue.consumer().context().heard();
         }
         Ok(())
+    }
+
+    /// Asks the brokers about the topic, and fails if it is gone or closed; brokers that do not answer are waited for, as ever.
+    fn confirm(&self) -> Result<(), Error> {
+        let Ok(metadata) = self.queue.consumer().fetch_metadata(Some(&self.topic), CONFIRM_TIMEOUT) else { return Ok(()) };
+        let mut errors = metadata.topics().iter().filter_map(|topic| topic.error()).map(RDKafkaErrorCode::from);
+        let error = errors.find(|&code| !may_pass(code));
+        error.map_or(Ok(()), |code| Err(client::sort(&self.thing, &self.topic, code)))
     }
 
     /// Appends a batch for each partition that has moved or whose progress has changed.
@@ -100,6 +112,9 @@ impl Reader for KafkaReader {
     fn read(&mut self, max_records: usize, wait: Duration, out: &mut Vec<Batch>) -> Result<(), Error> {
         let (before, begun) = (out.len(), Instant::now());
         self.queue.serve();
+        if self.queue.consumer().context().take_doubt() {
+            self.confirm()?;
+        }
         let now = Timestamp::now();
         for partition in &mut self.partitions {
             partition.decoder.set_now(now);

@@ -16,7 +16,8 @@ use crate::{Error, Reader, Source, SourceOptions};
 ///
 /// A full local queue makes the client pause a partition's fetches; by default it looks again after a whole second, which
 /// stalls a reader that is faster than that.
-const OWN: [(&str, &str); 8] = [
+/// The topic has been seen when it was opened, so one that the brokers no longer show soon counts as gone.
+const OWN: [(&str, &str); 10] = [
     ("enable.partition.eof", "true"),
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
@@ -25,6 +26,8 @@ const OWN: [(&str, &str); 8] = [
     ("fetch.queue.backoff.ms", "2"),
     ("fetch.wait.max.ms", "10"),
     ("fetch.error.backoff.ms", "100"),
+    ("topic.metadata.refresh.interval.ms", "10000"),
+    ("topic.metadata.propagation.max.ms", "5000"),
 ];
 
 const OFFSETS: &str = "offsets are kept in the epoch log, not in a consumer group";

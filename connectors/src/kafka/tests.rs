@@ -236,6 +236,25 @@ fn an_offset_that_is_gone_stops_the_reader() {
 }
 
 #[test]
+fn a_topic_that_is_gone_stops_the_reader() {
+    let cluster = cluster(&[("t", 1)]);
+    let settings = [("topic.metadata.refresh.interval.ms", "100"), ("topic.metadata.propagation.max.ms", "0")];
+    let settings = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    let source = KafkaSource::open(&url(&cluster, "t"), SourceOptions { settings, ..source_options() }).expect("a source");
+    let mut reader = source.reader(&[0]).expect("a reader");
+    read_until(&mut *reader, |batches| !batches.is_empty());
+    cluster.topic_error("t", RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART).expect("an error to come");
+    let (mut out, deadline) = (Vec::new(), Instant::now() + PATIENCE);
+    while Instant::now() < deadline {
+        if let Err(error) = reader.read(10, Duration::from_millis(20), &mut out) {
+            assert!(error.to_string().contains("topic 't' or one of its partitions does not exist"), "{error}");
+            return;
+        }
+    }
+    panic!("the reader goes on without its topic");
+}
+
+#[test]
 fn rows_keep_their_order_within_a_partition_through_a_full_queue() {
     let cluster = cluster(&[("t", 2)]);
     let options = sink_options(&[("queue.buffering.max.messages", "50"), ("linger.ms", "1")]);
