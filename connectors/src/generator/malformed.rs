@@ -71,6 +71,7 @@ fn set_time(out: &mut Vec<u8>, begin: usize, value: &[u8]) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::super::event::write_event;
     use super::*;

@@ -139,6 +139,7 @@ fn kind(dice: &mut Dice) -> (&'static str, Option<usize>) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
