@@ -150,8 +150,11 @@ mod tests {
         (0..partitions).for_each(|p| wanted.add_partition_offset(topic, p, Offset::Beginning).unwrap());
         consumer.assign(&wanted).unwrap();
         let mut found = vec![Vec::new(); partitions as usize];
+        let begin = Instant::now();
         while found.iter().map(Vec::len).sum::<usize>() < count {
-            let message = consumer.poll(Duration::from_secs(20)).expect("a message").unwrap();
+            assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", found.iter().map(Vec::len).collect::<Vec<_>>());
+            let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
+            let message = message.unwrap();
             found[message.partition() as usize].push(message.payload().unwrap_or_default().to_vec());
         }
         found
@@ -180,5 +183,19 @@ mod tests {
             let error = fill(url, generator, &mut |_| true).unwrap_err().to_string();
             assert!(error.contains("kafka://host:port"), "{url}: {error}");
         }
+    }
+
+    /// Run by hand: `FRESHET_BROKERS=host:port cargo test --release -p freshet-connectors fill_rate -- --ignored --nocapture`.
+    #[test]
+    #[ignore = "a measurement that needs a broker"]
+    fn fill_rate() {
+        let Ok(brokers) = std::env::var("FRESHET_BROKERS") else { return };
+        let topic = format!("fill_rate_{}", std::process::id());
+        let generator = Generator::from_url("generator://local/full?events=3_000_000&rate=0&partitions=3").unwrap();
+        let begin = Instant::now();
+        let made = fill(&format!("kafka://{brokers}/{topic}"), generator, &mut |_| true).unwrap();
+        println!("{:.2} M records/s", made as f64 / 1e6 / begin.elapsed().as_secs_f64());
+        let found = topic_contents(&brokers, &topic, 3, 3_000_000);
+        assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [1_000_000; 3]);
     }
 }
