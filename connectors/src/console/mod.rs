@@ -145,4 +145,5 @@ impl BatchSink for ConsoleSink {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;

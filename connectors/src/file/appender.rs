@@ -1,7 +1,7 @@
 //! Appends whole lines to a file, many at a time.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -73,12 +73,11 @@ impl Appender {
         let mut written = 0;
         while written < self.lines.len() {
             match self.file.write(&self.lines[written..]) {
-                Ok(0) => break,
-                Ok(bytes) => written += bytes,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => {
+                Ok(bytes) if bytes > 0 => written += bytes,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                result => {
                     self.lines.drain(..written);
-                    return Err(self.failed(&error));
+                    return Err(self.failed(&result.err().unwrap_or(ErrorKind::WriteZero.into())));
                 }
             }
         }
@@ -133,6 +132,7 @@ fn end_last_line(file: &mut File) -> std::io::Result<()> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -16,7 +16,7 @@ const CHUNKS_AHEAD: usize = 4;
 /// What a fetch brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fetched {
-    /// Bytes, which are in the lines now.
+    /// Bytes, which are in the lines now; or a signal came in between, and it is to be tried again.
     Bytes,
     /// Nothing for now.
     Nothing,
@@ -110,7 +110,7 @@ impl Followed {
             return Ok(Fetched::End);
         }
         match lines.fill(&mut self.file, most) {
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => Ok(Fetched::Nothing),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => Ok(Fetched::Bytes),
             Err(error) => Err(unreadable(thing, &error)),
             Ok(0) => {
                 self.check_unchanged(thing)?;

@@ -89,6 +89,7 @@ fn fits(name: &[u8], pattern: &[u8]) -> bool {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

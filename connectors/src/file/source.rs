@@ -79,4 +79,5 @@ fn thing(options: &SourceOptions) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;

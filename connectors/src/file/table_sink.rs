@@ -107,4 +107,5 @@ impl TableSink for NdjsonTableSink {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;

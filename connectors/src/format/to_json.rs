@@ -41,8 +41,7 @@ impl Rows {
     /// # Panics
     /// A column is of a type that [`ColumnType`] has no word for, or holds a number beyond 64 bits: neither is let into a view.
     pub fn encode(&mut self, batch: &RecordBatch) {
-        self.bytes.clear();
-        self.ends.clear();
+        self.clear();
         let arrays: Vec<_> = batch.columns().iter().map(canonical).collect();
         let names = batch.schema_ref().fields().iter().map(|field| field.name());
         let fields: Vec<_> = names.zip(&arrays).map(|(name, array)| Field::new(name, array)).collect();
@@ -56,6 +55,19 @@ impl Rows {
             self.bytes.extend_from_slice(b"}\n");
             self.ends.push(self.bytes.len());
         }
+    }
+
+    /// Removes all rows and keeps the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
+    /// Adds a row that is encoded already.
+    pub fn push(&mut self, row: &[u8]) {
+        self.bytes.extend_from_slice(row);
+        self.bytes.push(b'\n');
+        self.ends.push(self.bytes.len());
     }
 
     /// Returns the number of rows.

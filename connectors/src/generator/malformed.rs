@@ -28,7 +28,7 @@ fn not_json(out: &mut Vec<u8>, begin: usize, _: &mut Dice) {
 
 fn not_utf8(out: &mut Vec<u8>, begin: usize, dice: &mut Dice) {
     let length = (out.len() - begin) as u64;
-    out[begin + dice.below(length) as usize] = 0xff;
+    out.insert(begin + dice.below(length) as usize, 0xff);
 }
 
 fn without_time(out: &mut Vec<u8>, begin: usize, _: &mut Dice) {
@@ -71,6 +71,7 @@ fn set_time(out: &mut Vec<u8>, begin: usize, value: &[u8]) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::super::event::write_event;
     use super::*;

@@ -20,7 +20,7 @@ impl Pace {
         if self.rate <= 0.0 {
             return u64::MAX;
         }
-        (now.saturating_duration_since(self.begin).as_secs_f64() * self.rate) as u64 + 1
+        ((now.saturating_duration_since(self.begin).as_secs_f64() * self.rate) as u64).saturating_add(1)
     }
 
     /// Returns how long to wait until this record is due.

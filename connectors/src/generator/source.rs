@@ -118,13 +118,14 @@ impl GeneratorReader {
         let end = share(events.unwrap_or(u64::MAX), cursor.partition, partitions);
         let due = share(due, cursor.partition, partitions).min(end);
         let from = cursor.next;
-        let to = due.min(from.saturating_add(most as u64));
-        for offset in from..to {
+        let limit = due.min(from.saturating_add(most as u64));
+        while cursor.next < limit && !self.decoder.is_full() {
             self.record.clear();
-            self.payloads.write(cursor.partition, offset, &mut self.record);
-            self.decoder.decode(offset.cast_signed(), Some(&self.record));
+            self.payloads.write(cursor.partition, cursor.next, &mut self.record);
+            self.decoder.decode(cursor.next.cast_signed(), Some(&self.record));
+            cursor.next += 1;
         }
-        cursor.next = to;
+        let to = cursor.next;
         let progress = match due - to {
             0 if to == end => Progress::Finished,
             0 => Progress::AtEnd,
@@ -148,6 +149,7 @@ impl GeneratorReader {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 

@@ -15,12 +15,14 @@ mod batch_queue;
 mod batch_sink;
 mod client;
 mod produce;
+mod raw_producer;
 mod reader;
 mod source;
 mod table_sink;
 mod topic;
 
 pub use batch_sink::KafkaBatchSink;
+pub(crate) use raw_producer::RawProducer;
 pub use reader::KafkaReader;
 pub use source::KafkaSource;
 pub use table_sink::KafkaTableSink;

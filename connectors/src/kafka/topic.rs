@@ -93,11 +93,16 @@ impl<'a> Inquiry<'a> {
 
     /// Makes a topic if it is missing, and lists its partitions.
     pub(super) fn ensure(&self, topic: &str) -> Result<Vec<PartitionId>, Error> {
+        self.ensure_with(topic, NEW_PARTITIONS)
+    }
+
+    /// Makes a topic with so many partitions if it is missing, and lists those it has.
+    pub(super) fn ensure_with(&self, topic: &str, count: i32) -> Result<Vec<PartitionId>, Error> {
         if let Some(partitions) = self.partitions(topic)? {
             return Ok(partitions);
         }
-        self.create(topic)?;
-        tracing::info!("{}: created topic '{topic}' with {NEW_PARTITIONS} partitions", self.thing);
+        self.create(topic, count)?;
+        tracing::info!("{}: created topic '{topic}' with {count} partitions", self.thing);
         // The broker that is asked next may not have heard of the topic yet.
         let deadline = Instant::now() + self.timeout;
         while Instant::now() < deadline {
@@ -109,11 +114,11 @@ impl<'a> Inquiry<'a> {
         Err(Error::unavailable(self.thing, format!("topic '{topic}' was created, but the brokers do not show it")))
     }
 
-    fn create(&self, topic: &str) -> Result<(), Error> {
+    fn create(&self, topic: &str, count: i32) -> Result<(), Error> {
         let context = Context::new(self.thing, self.address);
         let admin = AdminClient::from_config_and_context(self.config, context).map_err(|e| client::refused(self.thing, &e))?;
         // -1: as many replicas as the brokers' default.
-        let wanted = [NewTopic::new(topic, NEW_PARTITIONS, TopicReplication::Fixed(-1))];
+        let wanted = [NewTopic::new(topic, count, TopicReplication::Fixed(-1))];
         let options = AdminOptions::new().request_timeout(Some(self.timeout)).operation_timeout(Some(self.timeout));
         let results = wait_for(admin.create_topics(&wanted, &options)).map_err(|error| self.unreachable(&error))?;
         match results.into_iter().find_map(Result::err) {

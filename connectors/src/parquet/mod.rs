@@ -15,6 +15,9 @@
 //!   of the hour did not fit into one file (`-1`, `-2` behind the epochs).
 //! - At most [`MAX_OPEN`] files are open, and they hold at most [`MAX_HELD_BYTES`] in memory.
 //!
+//! What is absent: a list of the epochs that the lake holds. Rows that a restarted job replays are there again, in files of the
+//! later generation, unless the caller leaves them out.
+//!
 //! What a crash leaves in `_staging` is removed by a later generation of the same sink.
 
 mod hours;
@@ -173,4 +176,5 @@ impl BatchSink for ParquetSink {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests;

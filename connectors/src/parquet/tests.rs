@@ -269,7 +269,8 @@ fn lake_rate() {
     let mut reader = crate::open_source(url, source).unwrap().reader(&[0, 1]).unwrap();
     let mut batches = Vec::new();
     let begin = Instant::now();
-    while batches.len() < 2 || batches[batches.len() - 1..].iter().any(|batch: &freshet_model::Batch| batch.offsets.len() > 0) {
+    let finished = |batch: &&freshet_model::Batch| batch.progress == freshet_model::Progress::Finished;
+    while batches.iter().rev().take(4).filter(finished).count() < 2 {
         reader.read(40_000, Duration::ZERO, &mut batches).unwrap();
     }
     let rows = batches.iter().map(|batch| batch.offsets.len()).sum::<usize>() as f64;

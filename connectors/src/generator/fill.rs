@@ -1,20 +1,19 @@
 //! Puts a generator's records into a Kafka topic or a file.
 
-mod block_on;
-mod topic;
-
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use freshet_model::PartitionId;
 
-use self::topic::Topic;
 use super::Generator;
 use super::pace::Pace;
 use crate::Error;
 use crate::file::Appender;
+use crate::kafka::RawProducer;
 use crate::open::path_of;
 
+/// What errors call the target.
+const THING: &str = "the generator's target";
 /// Records that are made between two looks at the clock.
 const BURST: u64 = 10_000;
 /// The progress is told at least so often.
@@ -24,7 +23,7 @@ const LEAST_WAIT: Duration = Duration::from_millis(1);
 
 /// Where the records go.
 enum Target {
-    Topic(Topic),
+    Topic(RawProducer),
     File(Box<Appender>),
 }
 
@@ -32,7 +31,7 @@ enum Target {
 ///
 /// A topic that is missing is created with the generator's number of partitions; one that exists keeps its own, which then decides
 /// over the generator's. The parameters of a `kafka://` URL are settings of the client library, such as
-/// `?security.protocol=ssl`. After each burst, and ten times a second, `progress` is told how many records have been made;
+/// `?security.protocol=ssl`. (Passwords do not belong into a command line.) After each burst, and ten times a second, `progress` is told how many records have been made;
 /// returning false ends the run. Returns how many records were made, all of which the target has by then.
 ///
 /// # Errors
@@ -64,24 +63,24 @@ impl Target {
     fn open(url: &str, generator: &mut Generator) -> Result<Target, Error> {
         match url.split_once("://") {
             Some(("kafka", _)) => {
-                let topic = Topic::open(url, generator.settings().partitions)?;
-                generator.set_partitions(topic.partitions());
+                let topic = RawProducer::open(THING, url, generator.settings().partitions)?;
+                generator.set_partitions(PartitionId::try_from(topic.partitions()).unwrap_or(PartitionId::MAX));
                 Ok(Target::Topic(topic))
             }
             Some(("file", _)) if !path_of(url).is_empty() => {
-                let path = path_of(url);
-                Ok(Target::File(Box::new(Appender::open(&format!("target '{path}'"), Path::new(path))?)))
+                let appender = Appender::open(THING, Path::new(path_of(url)))?;
+                Ok(Target::File(Box::new(appender)))
             }
             _ => {
-                let problem = "the generator cannot write there";
-                Err(Error::setup(format!("target '{url}'"), problem, "use kafka://host:port/topic or file://path.ndjson"))
+                let remedy = "use kafka://host:port/topic or file://path.ndjson";
+                Err(Error::setup(THING, "the generator cannot write to such a url", remedy))
             }
         }
     }
 
     fn put(&mut self, partition: PartitionId, record: &[u8]) -> Result<(), Error> {
         match self {
-            Target::Topic(topic) => topic.put(partition, record),
+            Target::Topic(topic) => topic.put(usize::try_from(partition).unwrap_or(0), record),
             Target::File(file) => {
                 file.lines().extend_from_slice(record);
                 file.lines().push(b'\n');
@@ -92,21 +91,26 @@ impl Target {
 
     fn tick(&mut self) -> Result<(), Error> {
         match self {
-            Target::Topic(topic) => topic.check(),
+            Target::Topic(topic) => topic.hand_over_all(),
             Target::File(file) => file.flush_if_due(),
         }
     }
 
     fn close(self) -> Result<(), Error> {
         match self {
-            Target::Topic(topic) => topic.close(),
+            Target::Topic(mut topic) => topic.close(),
             Target::File(mut file) => file.close(),
         }
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
+    use rdkafka::consumer::{BaseConsumer, Consumer};
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
+
     use super::*;
 
     #[test]
@@ -138,12 +142,60 @@ mod tests {
         assert!(begin.elapsed() >= Duration::from_millis(98) && made >= 100, "{made}");
     }
 
+    /// Returns the payloads of a topic by partition, once there are so many.
+    fn topic_contents(brokers: &str, topic: &str, partitions: i32, count: usize) -> Vec<Vec<Vec<u8>>> {
+        let consumer: BaseConsumer =
+            ClientConfig::new().set("bootstrap.servers", brokers).set("group.id", "test").create().unwrap();
+        let mut wanted = TopicPartitionList::new();
+        (0..partitions).for_each(|p| wanted.add_partition_offset(topic, p, Offset::Beginning).unwrap());
+        consumer.assign(&wanted).unwrap();
+        let mut found = vec![Vec::new(); partitions as usize];
+        let begin = Instant::now();
+        while found.iter().map(Vec::len).sum::<usize>() < count {
+            assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", found.iter().map(Vec::len).collect::<Vec<_>>());
+            let Some(message) = consumer.poll(Duration::from_millis(100)) else { continue };
+            let message = message.unwrap();
+            found[message.partition() as usize].push(message.payload().unwrap_or_default().to_vec());
+        }
+        found
+    }
+
+    #[test]
+    fn a_topic_gets_every_record_in_its_partition_whose_number_the_topic_decides() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("user_activity", 3, 1).unwrap();
+        let url = format!("kafka://{}/user_activity", cluster.bootstrap_servers());
+        let make = || Generator::from_url("generator://local/full?events=5003&rate=0&start=2026-01-29T09:00:00Z").unwrap();
+        assert_eq!(fill(&url, make(), &mut |_| true).unwrap(), 5003);
+        let mut expected = vec![Vec::new(); 3];
+        let (mut generator, mut record) = (make(), Vec::new());
+        generator.set_partitions(3);
+        while let Some(partition) = generator.next(&mut record) {
+            expected[partition as usize].push(std::mem::take(&mut record));
+        }
+        assert!(topic_contents(&cluster.bootstrap_servers(), "user_activity", 3, 5003) == expected);
+    }
+
     #[test]
     fn other_targets_are_refused() {
         for url in ["postgres://x", "events.ndjson", "file://", "kafka://host:9092", "kafka:///topic"] {
             let generator = Generator::from_url("generator://local/full?events=1").unwrap();
             let error = fill(url, generator, &mut |_| true).unwrap_err().to_string();
-            assert!(error.contains("kafka://host:port/topic"), "{url}: {error}");
+            assert!(error.contains("kafka://host:port"), "{url}: {error}");
         }
+    }
+
+    /// Run by hand: `FRESHET_BROKERS=host:port cargo test --release -p freshet-connectors fill_rate -- --ignored --nocapture`.
+    #[test]
+    #[ignore = "a measurement that needs a broker"]
+    fn fill_rate() {
+        let Ok(brokers) = std::env::var("FRESHET_BROKERS") else { return };
+        let topic = format!("fill_rate_{}", std::process::id());
+        let generator = Generator::from_url("generator://local/full?events=3_000_000&rate=0&partitions=3").unwrap();
+        let begin = Instant::now();
+        let made = fill(&format!("kafka://{brokers}/{topic}"), generator, &mut |_| true).unwrap();
+        println!("{:.2} M records/s", made as f64 / 1e6 / begin.elapsed().as_secs_f64());
+        let found = topic_contents(&brokers, &topic, 3, 3_000_000);
+        assert_eq!(found.iter().map(Vec::len).collect::<Vec<_>>(), [1_000_000; 3]);
     }
 }
