@@ -147,7 +147,7 @@ fn translate(message: &str) -> (String, String) {
     if let Some((found, expected)) = first.strip_prefix("invalid type: ").and_then(|rest| rest.rsplit_once(", expected ")) {
         // The kind only: the value itself might be a secret.
         let kind = found.split([' ', '`', '"']).next().unwrap_or_default();
-        let what = format!("wrong type: found {}, expected {}", in_toml(kind), in_toml(expected.trim_start_matches("a ")));
+        let what = format!("wrong type: found {}, expected {}", in_toml(kind), in_toml(expected));
         return (what, "see docs/job-file.md for what each key holds".into());
     }
     (format!("not valid TOML: {first}"), "see https://toml.io for the syntax".into())
@@ -156,8 +156,8 @@ fn translate(message: &str) -> (String, String) {
 /// Returns TOML's word for one of serde's.
 fn in_toml(kind: &str) -> &str {
     match kind {
-        "sequence" => "an array",
-        "map" => "a table",
+        "sequence" | "a sequence" => "an array",
+        "map" | "a map" => "a table",
         "string" => "a string",
         "integer" => "an integer",
         "boolean" => "a boolean",

@@ -18,7 +18,9 @@ pub(super) fn lines(moment: &Moment<'_>, rows: usize, columns: usize) -> Vec<Str
     lines.extend(views(moment.stats));
     lines.push(String::new());
     lines.extend(sinks(moment.stats));
-    lines.extend(newest(moment.stats));
+    let views = moment.stats.views.len().max(1);
+    let left = rows.saturating_sub(lines.len() + 4) / views;
+    lines.extend(newest(moment.stats, left.max(1)));
     lines.push(String::new());
     // The cursor stands below the last line, which takes a row of its own.
     lines.truncate(rows.saturating_sub(2).max(1));
@@ -92,11 +94,13 @@ fn sinks(stats: &Stats) -> Vec<String> {
     table(&rows, 2)
 }
 
-/// Returns the newest rows of each view that has some.
-fn newest(stats: &Stats) -> Vec<String> {
+/// Returns the newest rows of each view that has some, at most `each` of a view.
+fn newest(stats: &Stats, each: usize) -> Vec<String> {
     let rows = |view: &ViewStats| {
         let name = console::style(view.name.clone()).for_stderr().dim().to_string();
-        view.newest().into_iter().map(|row| format!("{name}  {}", visible(&row))).collect::<Vec<_>>()
+        let all = view.newest();
+        let shown = all.iter().skip(all.len().saturating_sub(each));
+        shown.map(|row| format!("{name}  {}", visible(row))).collect::<Vec<_>>()
     };
     let rows: Vec<String> = stats.views.iter().flat_map(rows).collect();
     if rows.is_empty() { rows } else { std::iter::once(String::new()).chain(rows).collect() }
