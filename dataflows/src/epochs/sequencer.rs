@@ -162,8 +162,9 @@ pub fn sequencer<'s>(
     let mut builder = OperatorBuilder::new("Sequencer".to_owned(), scope);
     let mut reports = builder.new_input(reports, Exchange::new(|_: &Report| 0));
     let _done = builder.new_input(done, Pipeline);
-    let (ticks_out, ticks) = builder.new_output();
-    let (seals_out, seals) = builder.new_output();
+    // Nothing leaves at the time of an input: sources wait for the end of ticks, and ticks must not wait for that of their reports.
+    let (ticks_out, ticks) = builder.new_output_connection([]);
+    let (seals_out, seals) = builder.new_output_connection([]);
     let mut ticks_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<Tick>>>::from(ticks_out);
     let mut seals_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<Seal>>>::from(seals_out);
     let activator = scope.activator_for(builder.operator_info().address);
