@@ -58,8 +58,12 @@ fn state(component: &Component) -> String {
     match &component.shape {
         Shape::Windows(grid) if grid.slide == grid.size => format!("{kept} of each open {} window", seconds(grid.size)),
         Shape::Windows(grid) => format!("{kept} of each open {} window, every {}", seconds(grid.size), seconds(grid.slide)),
-        Shape::Ranges(grid) => format!("ranges of open {} windows, every {}, in which it was seen", seconds(grid.size), seconds(grid.slide)),
-        Shape::Sessions(rule) => format!("first and last event and {kept} of each session, until twice the gap of {}", seconds(rule.gap)),
+        Shape::Ranges(grid) => {
+            format!("ranges of open {} windows, every {}, in which it was seen", seconds(grid.size), seconds(grid.slide))
+        }
+        Shape::Sessions(rule) => {
+            format!("first and last event and {kept} of each session, until twice the gap of {}", seconds(rule.gap))
+        }
         Shape::Group => format!("{kept}, for ever unless the key holds a window's end"),
     }
 }

@@ -17,18 +17,17 @@ use super::{Shared, connect};
 
 /// Starts the thread, and returns the dataflow's end of it. The channel needs no bound of its own: the sequencer cuts no further
 /// epoch while the sink has too many in hand.
-pub(super) fn outlet(append: &connect::Append, sink: Box<dyn BatchSink>, activator: SyncActivator, shared: &Arc<Shared>) -> Outlet<Append> {
+pub(super) fn outlet(
+    append: &connect::Append,
+    sink: Box<dyn BatchSink>,
+    activator: SyncActivator,
+    shared: &Arc<Shared>,
+) -> Outlet<Append> {
     let (sender, receiver) = unbounded();
     let finished = Arc::new(AtomicU64::new(0));
     let view = if let Input::View(view) = append.input { Some(view) } else { None };
-    let mut appender = Appender {
-        sink,
-        stats: append.stats,
-        view,
-        finished: Arc::clone(&finished),
-        activator,
-        shared: Arc::clone(shared),
-    };
+    let mut appender =
+        Appender { sink, stats: append.stats, view, finished: Arc::clone(&finished), activator, shared: Arc::clone(shared) };
     let failed = Arc::clone(shared);
     let run = move || {
         if let Err(error) = appender.run(&receiver) {

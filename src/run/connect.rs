@@ -157,7 +157,8 @@ impl Connecting<'_> {
 /// Opens a worker's reader: partitions go round the workers, and sources begin at different ones.
 fn reader(source: &dyn Source, index: usize, worker: usize, peers: usize) -> Result<Option<Box<dyn Reader>>, Error> {
     let partitions = source.partitions().iter().enumerate();
-    let own: Vec<PartitionId> = partitions.filter(|(at, _)| (at + index) % peers == worker).map(|(_, &partition)| partition).collect();
+    let own: Vec<PartitionId> =
+        partitions.filter(|(at, _)| (at + index) % peers == worker).map(|(_, &partition)| partition).collect();
     if own.is_empty() {
         return Ok(None);
     }

@@ -124,7 +124,8 @@ impl SinkNumbers {
 /// Writes the last rows of a batch for people.
 fn last_rows(batch: &RecordBatch) -> Vec<String> {
     let options = FormatOptions::default();
-    let Ok(columns) = batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options)).collect::<Result<Vec<_>, _>>()
+    let Ok(columns) =
+        batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options)).collect::<Result<Vec<_>, _>>()
     else {
         return Vec::new();
     };

@@ -79,7 +79,12 @@ fn work(worker: &mut Worker, connected: &Arc<Connected>, own: WorkerParts, share
 }
 
 /// Gives the dataflow its ways to the outside: all of them plain functions.
-fn wiring(connected: &Arc<Connected>, own: WorkerParts, shared: &Arc<Shared>, sources: &Arc<Mutex<Vec<SyncActivator>>>) -> Wiring {
+fn wiring(
+    connected: &Arc<Connected>,
+    own: WorkerParts,
+    shared: &Arc<Shared>,
+    sources: &Arc<Mutex<Vec<SyncActivator>>>,
+) -> Wiring {
     let names = connected.plan.sources.iter().map(|source| source.name.clone());
     let readers = names.zip(own.readers).map(|(name, reader)| {
         let (shared, sources) = (Arc::clone(shared), Arc::clone(sources));
