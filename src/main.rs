@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// Batches are made on one thread and dropped on another: glibc's allocator keeps what they held, for each thread.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     freshet::commands::main(std::env::args_os())
 }

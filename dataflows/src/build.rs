@@ -109,10 +109,11 @@ struct Graph<'s> {
 /// Builds the dataflow of a lowered plan in a scope.
 pub fn build(scope: Scope<'_, Epoch>, lowered: &Lowered, wiring: Wiring) {
     let (report_loop, reports) = scope.feedback::<Vec<Report>>(1);
-    let (done_loop, done) = scope.feedback::<Vec<()>>(1);
+    let (tables_loop, tables) = scope.feedback::<Vec<()>>(1);
+    let (appends_loop, appends) = scope.feedback::<Vec<()>>(1);
     let known = wiring.sources.iter().map(|(lateness, partitions, _)| (*lateness, partitions.clone())).collect();
     let options = Options { pace: wiring.pace, sources: known, clock: wiring.clock, record: wiring.record };
-    let sequencer = sequencer(scope, reports, done, (scope.index() == 0).then_some(options));
+    let sequencer = sequencer(scope, reports, tables, appends, (scope.index() == 0).then_some(options));
 
     let mut graph = Graph {
         scope,
@@ -131,9 +132,10 @@ pub fn build(scope: Scope<'_, Epoch>, lowered: &Lowered, wiring: Wiring) {
     let reports = opens.enumerate().map(|(index, open)| graph.source(index, open)).collect::<Vec<_>>();
     scope.concatenate(reports).connect_loop(report_loop);
     graph.views(lowered);
-    let mut done: Vec<_> = wiring.tables.into_iter().map(|table| graph.table(table)).collect();
-    done.extend(wiring.appends.into_iter().map(|sink| graph.append(sink)));
-    scope.concatenate(done).connect_loop(done_loop);
+    let tables: Vec<_> = wiring.tables.into_iter().map(|table| graph.table(table)).collect();
+    let appends: Vec<_> = wiring.appends.into_iter().map(|sink| graph.append(sink)).collect();
+    scope.concatenate(tables).connect_loop(tables_loop);
+    scope.concatenate(appends).connect_loop(appends_loop);
 }
 
 impl<'s> Graph<'s> {

@@ -32,7 +32,7 @@ pub struct Settings {
     pub seed: u64,
     /// Number of partitions.
     pub partitions: i32,
-    /// Number of users, of whom a hundredth makes a fifth of the events.
+    /// Number of users, of whom a hundredth makes almost half of the events.
     pub users: u64,
     /// Number of pages, skewed like the users.
     pub urls: u64,

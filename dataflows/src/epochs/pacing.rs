@@ -20,6 +20,8 @@ pub struct Pace {
     pub behind_records: u64,
     /// Epochs that a sink may have in hand.
     pub max_in_flight: u64,
+    /// Epochs that may wait for a table sink while the sources are behind: it writes a key's many changes once.
+    pub max_coalesced: u64,
 }
 
 impl Default for Pace {
@@ -29,7 +31,8 @@ impl Default for Pace {
             catch_up: Duration::from_millis(200),
             max: Duration::from_millis(500),
             behind_records: 50_000,
-            max_in_flight: 4,
+            max_in_flight: 2,
+            max_coalesced: 16,
         }
     }
 }
@@ -47,8 +50,10 @@ pub struct Situation {
     pub full: bool,
     /// Records known to wait in the partitions.
     pub backlog: u64,
-    /// Epochs cut that some sink has not finished.
-    pub in_flight: u64,
+    /// Epochs cut that some table sink has not committed.
+    pub tables_in_flight: u64,
+    /// Epochs cut that some batch sink has not taken in.
+    pub appends_in_flight: u64,
 }
 
 /// The answer.
@@ -66,10 +71,11 @@ impl Pace {
     /// Decides whether to cut the open epoch.
     #[must_use]
     pub fn decide(&self, situation: &Situation) -> Decision {
-        if situation.in_flight >= self.max_in_flight {
+        let behind = situation.backlog > self.behind_records;
+        let max_tables = if behind { self.max_coalesced.max(self.max_in_flight) } else { self.max_in_flight };
+        if situation.tables_in_flight >= max_tables || situation.appends_in_flight >= self.max_in_flight {
             return Decision::WaitForSinks;
         }
-        let behind = situation.backlog > self.behind_records;
         let wanted = match (situation.full, situation.pending, behind) {
             (true, _, _) => Duration::ZERO,
             (_, true, true) => self.catch_up,
@@ -89,7 +95,15 @@ mod tests {
     use super::*;
 
     fn at(micros: i64) -> Situation {
-        Situation { now: Timestamp(micros), last_cut: Timestamp(0), pending: false, full: false, backlog: 0, in_flight: 0 }
+        Situation {
+            now: Timestamp(micros),
+            last_cut: Timestamp(0),
+            pending: false,
+            full: false,
+            backlog: 0,
+            tables_in_flight: 0,
+            appends_in_flight: 0,
+        }
     }
 
     #[test]
@@ -110,8 +124,18 @@ mod tests {
     #[test]
     fn nothing_is_cut_while_a_sink_has_its_hands_full() {
         let pace = Pace::default();
-        let full = Situation { full: true, pending: true, in_flight: pace.max_in_flight, ..at(9_000_000) };
-        assert_eq!(pace.decide(&full), Decision::WaitForSinks);
+        let full = Situation { full: true, pending: true, ..at(9_000_000) };
+        let (tables, appends) = (pace.max_in_flight, pace.max_in_flight);
+        assert_eq!(pace.decide(&Situation { tables_in_flight: tables, ..full }), Decision::WaitForSinks);
+        assert_eq!(pace.decide(&Situation { appends_in_flight: appends, ..full }), Decision::WaitForSinks);
+    }
+
+    #[test]
+    fn more_epochs_may_wait_for_a_table_while_the_sources_are_behind() {
+        let pace = Pace::default();
+        let behind = Situation { full: true, backlog: 1_000_000, tables_in_flight: pace.max_in_flight, ..at(0) };
+        assert_eq!(pace.decide(&behind), Decision::Cut);
+        assert_eq!(pace.decide(&Situation { tables_in_flight: pace.max_coalesced, ..behind }), Decision::WaitForSinks);
     }
 
     #[test]

@@ -5,7 +5,8 @@
 //! - `reports` come back through a feedback edge, one epoch later than they were sent: once its frontier has passed `E + 1`, every source
 //!   has told all it has to tell of `E`.
 //! - `seals` holds the oldest epoch that is not sealed.
-//! - `done` comes from the sinks through a feedback edge: epochs below its frontier less one are finished everywhere.
+//! - `tables` and `appends` come from the two kinds of sinks through feedback edges: epochs below their frontier less one are finished
+//!   everywhere.
 //!
 //! # Invariants
 //! - Epochs are sealed in order, each once, and `record` has returned before a seal leaves the operator.
@@ -87,14 +88,16 @@ impl Sequence {
         }
     }
 
-    fn maybe_cut(&mut self, now: Timestamp, finished: Epoch) -> Result<Tick, Decision> {
+    /// Cuts the open epoch, if it is time: `tables` and `appends` are the first epochs that some sink of the kind has not finished.
+    fn maybe_cut(&mut self, now: Timestamp, tables: Epoch, appends: Epoch) -> Result<Tick, Decision> {
         let situation = Situation {
             now,
             last_cut: self.last_cut,
             pending: self.pending,
             full: self.full,
             backlog: self.watermarks.iter().map(Watermark::backlog).sum(),
-            in_flight: self.open - finished.min(self.open),
+            tables_in_flight: self.open - tables.min(self.open),
+            appends_in_flight: self.open - appends.min(self.open),
         };
         match self.pace.decide(&situation) {
             // The last epochs of a run are cut at once, however young they are.
@@ -152,16 +155,18 @@ pub struct Sequencer<'s> {
     pub seals: Stream<'s, Epoch, Vec<Seal>>,
 }
 
-/// Builds the sequencer; `reports` and `done` come through feedback edges of one epoch. `options` is given on worker 0 alone.
+/// Builds the sequencer; `reports`, `tables` and `appends` come through feedback edges of one epoch. `options` is given on worker 0 alone.
 pub fn sequencer<'s>(
     scope: Scope<'s, Epoch>,
     reports: Stream<'s, Epoch, Vec<Report>>,
-    done: Stream<'s, Epoch, Vec<()>>,
+    tables: Stream<'s, Epoch, Vec<()>>,
+    appends: Stream<'s, Epoch, Vec<()>>,
     options: Option<Options>,
 ) -> Sequencer<'s> {
     let mut builder = OperatorBuilder::new("Sequencer".to_owned(), scope);
     let mut reports = builder.new_input(reports, Exchange::new(|_: &Report| 0));
-    let _done = builder.new_input(done, Pipeline);
+    let _tables = builder.new_input(tables, Pipeline);
+    let _appends = builder.new_input(appends, Pipeline);
     // Nothing leaves at the time of an input: sources wait for the end of ticks, and ticks must not wait for that of their reports.
     let (ticks_out, ticks) = builder.new_output_connection([]);
     let (seals_out, seals) = builder.new_output_connection([]);
@@ -189,8 +194,8 @@ pub fn sequencer<'s>(
             });
             let (mut ticks_out, mut seals_out) = (ticks_out.activate(), seals_out.activate());
             running.seal_all(frontier(&frontiers[0]).saturating_sub(1), |seals, seal| seals_out.session(seals).give(seal));
-            let look =
-                running.cut_all(frontier(&frontiers[1]).saturating_sub(1), |ticks, tick| ticks_out.session(ticks).give(tick));
+            let [tables, appends] = [1, 2].map(|input| frontier(&frontiers[input]).saturating_sub(1));
+            let look = running.cut_all(tables, appends, |ticks, tick| ticks_out.session(ticks).give(tick));
             if let Some(delay) = look.and_then(|delay| running.arm(delay)) {
                 activator.activate_after(delay);
             }
@@ -235,14 +240,14 @@ impl Running {
     }
 
     /// Cuts what is to be cut, and returns when to look again.
-    fn cut_all(&mut self, finished: Epoch, mut send: impl FnMut(&Capability<Epoch>, Tick)) -> Option<Duration> {
+    fn cut_all(&mut self, tables: Epoch, appends: Epoch, mut send: impl FnMut(&Capability<Epoch>, Tick)) -> Option<Duration> {
         let ticks = self.ticks.as_mut()?;
         let look = loop {
             if self.sequence.is_over() {
                 self.ticks = None;
                 return None;
             }
-            match self.sequence.maybe_cut((self.options.clock)(), finished) {
+            match self.sequence.maybe_cut((self.options.clock)(), tables, appends) {
                 Ok(tick) => {
                     send(ticks, tick);
                     ticks.downgrade(&self.sequence.open);
@@ -280,7 +285,7 @@ mod tests {
     fn an_epoch_is_sealed_when_all_reports_are_in_and_its_watermark_is_for_the_next() {
         let mut sequence = sequence();
         sequence.advance_report(0, Report::Pending);
-        sequence.maybe_cut(Timestamp(5_000), 0).expect("pending and old enough");
+        sequence.maybe_cut(Timestamp(5_000), 0, 0).expect("pending and old enough");
         sequence.advance_report(0, report(0, 1, 500, Progress::AtEnd));
         assert!(sequence.maybe_seal(0).is_none(), "reports of epoch 0 may still come");
         let record = sequence.maybe_seal(1).expect("complete");
@@ -292,11 +297,11 @@ mod tests {
     fn a_bounded_run_ends_with_an_epoch_in_which_all_windows_are_closed() {
         let mut sequence = sequence();
         sequence.advance_report(0, Report::Pending);
-        sequence.maybe_cut(Timestamp(5_000), 0).expect("pending and old enough");
+        sequence.maybe_cut(Timestamp(5_000), 0, 0).expect("pending and old enough");
         sequence.advance_report(0, report(0, 1, 500, Progress::Finished));
         assert_eq!(sequence.maybe_seal(1).expect("complete").seal.watermarks[0], Timestamp::MAX);
         assert!(!sequence.is_over());
-        sequence.maybe_cut(Timestamp(5_001), 0).expect("the last epoch is cut at once");
+        sequence.maybe_cut(Timestamp(5_001), 0, 0).expect("the last epoch is cut at once");
         assert!(sequence.is_over());
         assert_eq!(sequence.maybe_seal(2).expect("complete").epoch, 1);
     }
@@ -306,10 +311,10 @@ mod tests {
         let mut sequence = sequence();
         sequence.advance_report(0, Report::Pending);
         sequence.advance_report(0, Report::Stop);
-        sequence.maybe_cut(Timestamp(5_000), 0).expect("pending and old enough");
+        sequence.maybe_cut(Timestamp(5_000), 0, 0).expect("pending and old enough");
         sequence.advance_report(0, report(0, 1, 500, Progress::Behind(3)));
         assert_eq!(sequence.maybe_seal(1).expect("complete").seal.watermarks[0], Timestamp(490));
-        sequence.maybe_cut(Timestamp(5_001), 0).expect("the last epoch is cut at once");
+        sequence.maybe_cut(Timestamp(5_001), 0, 0).expect("the last epoch is cut at once");
         assert!(sequence.is_over());
     }
 
@@ -317,9 +322,9 @@ mod tests {
     fn processing_time_does_not_go_back_with_the_clock() {
         let mut sequence = sequence();
         sequence.pending = true;
-        let first = sequence.maybe_cut(Timestamp(5_000), 0).expect("old enough");
+        let first = sequence.maybe_cut(Timestamp(5_000), 0, 0).expect("old enough");
         sequence.pending = true;
-        let second = sequence.maybe_cut(Timestamp(100), 0).expect("a clock set back does not stop it");
+        let second = sequence.maybe_cut(Timestamp(100), 0, 0).expect("a clock set back does not stop it");
         assert_eq!(second.processing_time, first.processing_time);
     }
 }

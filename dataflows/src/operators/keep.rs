@@ -99,6 +99,7 @@ impl Keeper {
                 && !brought.is_empty()
             {
                 kept.component.shape.merge(slot, brought);
+                slot.settle();
                 kept.take_down(key, index, before, brought, slot, changes);
             }
             kept.retire(key, index, slot, watermark, changes);

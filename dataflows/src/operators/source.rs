@@ -22,7 +22,7 @@ use timely::scheduling::SyncActivator;
 use crate::epochs::{Cut, Report, Tick};
 
 /// What one worker takes of one source in one epoch.
-pub const MAX_EPOCH_BYTES: usize = 32 << 20;
+pub const MAX_EPOCH_BYTES: usize = 16 << 20;
 
 /// Where batches come from: plain functions, so that the operator does no I/O.
 pub struct Feed {

@@ -12,7 +12,7 @@ use super::{Grid, Ranges, Sessions, Windows};
 /// A group without a window.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Group {
-    /// Number of rows: the group exists while it is not 0.
+    /// Number of rows: a group whose rows are all gone is gone. In a part of a group's rows it may be 0, where one replaces another.
     pub rows: i64,
     /// The watermark at which the group's rows can no longer change, if there is one.
     pub until: Option<i64>,
@@ -101,12 +101,18 @@ fn merge_groups(into: &mut Option<Group>, from: &Option<Group>) {
     };
     held.rows += from.rows;
     merge_all(&mut held.accumulators, &from.accumulators);
-    if held.rows == 0 {
-        *into = None;
-    }
 }
 
 impl Slot {
+    /// Forgets a group whose rows are all gone; to be called when the parts of an epoch are merged, and no earlier.
+    pub fn settle(&mut self) {
+        if let Slot::Group(group) = self
+            && group.as_ref().is_some_and(|group| group.rows == 0)
+        {
+            *group = None;
+        }
+    }
+
     /// Tells whether nothing is kept.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -1,0 +1,93 @@
+//! The dataflow against naive recomputation: random events, permuted arrival, random epochs, late ones included, on 1, 2 and 4 workers.
+//!
+//! `harness` runs a job in memory; `naive` computes what its tables must hold from the events and the record of the epochs alone.
+
+mod harness;
+mod naive;
+
+use harness::{Event, MINUTE, Outcome, run};
+use proptest::prelude::*;
+
+const VIEWS: &[(&str, &str)] = &[
+    (
+        "pages",
+        "SELECT window_start, window_end, page, count(*) AS views, sum(amount) AS total, min(amount) AS least, max(amount) AS most \
+         FROM tumble(events, INTERVAL '1 minute') WHERE kind = 'view' GROUP BY window_start, window_end, page",
+    ),
+    (
+        "active",
+        "SELECT window_start, window_end, count(DISTINCT user_id) AS users FROM hop(events, INTERVAL '1 minute', INTERVAL '5 minutes') \
+         GROUP BY window_start, window_end",
+    ),
+    (
+        "sessions",
+        "SELECT user_id, window_start, window_end, count(*) AS events, sum(amount) AS total \
+         FROM session(events, INTERVAL '2 minutes', user_id) GROUP BY window_start, window_end, user_id",
+    ),
+    ("totals", "SELECT page, count(*) AS events, count(DISTINCT user_id) AS users FROM events GROUP BY page"),
+    (
+        "busy",
+        "SELECT window_start, window_end, count(*) AS pages, sum(views) AS views, max(views) AS most FROM pages GROUP BY window_start, window_end",
+    ),
+];
+
+/// Events of three partitions: nearly in order, some far behind.
+fn events() -> impl Strategy<Value = Vec<Vec<Event>>> {
+    let event =
+        (0i64..40, 0i64..60_000_000, 0u8..4, 0u8..5, 0u8..2, -5i64..20).prop_map(|(minute, micros, page, user, kind, amount)| {
+            Event { time: minute * MINUTE + micros, page, user, kind, amount }
+        });
+    let partition = prop::collection::vec(event, 0..60).prop_map(|mut events| {
+        // Sorted in blocks: later blocks may hold events that are behind the watermark of the earlier ones.
+        for block in events.chunks_mut(12) {
+            block.sort_by_key(|event| event.time);
+        }
+        events
+    });
+    prop::collection::vec(partition, 3)
+}
+
+fn check(outcome: &Outcome, events: &[Vec<Event>]) {
+    let expected = naive::tables(events, &outcome.records);
+    for (name, _) in VIEWS {
+        assert_eq!(outcome.tables.get(*name).cloned().unwrap_or_default(), expected.tables[*name], "table {name}");
+    }
+    assert_eq!(outcome.late, expected.late, "late events");
+    for row in &outcome.ledger {
+        assert_eq!(row.read, row.counted + row.filtered + row.late + row.dead_letters, "accounts of {row:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn tables_equal_naive_recomputation_on_any_number_of_workers(events in events(), seed in any::<u64>()) {
+        for workers in [1, 2, 4] {
+            let outcome = run(VIEWS, &events, workers, seed, true);
+            check(&outcome, &events);
+        }
+    }
+}
+
+#[test]
+fn an_event_at_the_watermark_is_late_and_one_after_it_is_not() {
+    // Epoch 0 moves the watermark to 10 min, by an event 2 min later; then events around the closed windows' ends come.
+    let event = |time: i64| Event { time, page: 0, user: 0, kind: 0, amount: 1 };
+    let first = event(12 * MINUTE);
+    let around = [-1, 0, 1].map(|step| event(10 * MINUTE + step));
+    let events = vec![std::iter::once(first).chain(around).collect::<Vec<_>>()];
+    let outcome = harness::run_cut_after_each(VIEWS, &events);
+    check(&outcome, &events);
+    let late_views: Vec<_> = outcome.late.iter().filter(|late| late.0 == "pages").map(|late| late.2).collect();
+    assert_eq!(late_views, vec![1], "only the event before the window that ends at the watermark is late");
+}
+
+#[test]
+fn a_run_that_is_stopped_leaves_open_windows_open() {
+    let event = |time: i64| Event { time, page: 0, user: 0, kind: 0, amount: 1 };
+    let events = vec![vec![event(MINUTE), event(2 * MINUTE)]];
+    let outcome = run(VIEWS, &events, 2, 7, false);
+    check(&outcome, &events);
+    assert!(outcome.records.iter().all(|record| record.seal.watermarks[0] < freshet_model::Timestamp(3 * MINUTE)));
+}

@@ -1,0 +1,151 @@
+//! What tables must hold, computed from the events and the record of the epochs in the plainest way.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use freshet_dataflows::epochs::EpochRecord;
+use freshet_model::Timestamp;
+
+use crate::harness::{DELAY, Event, Late, MINUTE, Table};
+
+const GAP: i64 = 2 * MINUTE;
+
+pub(crate) struct Expected {
+    pub(crate) tables: BTreeMap<String, Table>,
+    pub(crate) late: Vec<Late>,
+}
+
+/// An event with its place and the watermark that it met.
+struct Met {
+    partition: usize,
+    offset: usize,
+    event: Event,
+    watermark: Timestamp,
+}
+
+pub(crate) fn tables(events: &[Vec<Event>], records: &[EpochRecord]) -> Expected {
+    let met = met(events, records);
+    let mut late = Vec::new();
+    let tables = BTreeMap::from([
+        ("pages".to_owned(), pages(&met, &mut late)),
+        ("active".to_owned(), active(&met, &mut late)),
+        ("sessions".to_owned(), sessions(&met, &mut late)),
+        ("totals".to_owned(), totals(&met)),
+        ("busy".to_owned(), busy(&met)),
+    ]);
+    late.sort();
+    Expected { tables, late }
+}
+
+/// Finds each event's epoch in the records, and checks the watermarks by their definition.
+fn met(events: &[Vec<Event>], records: &[EpochRecord]) -> Vec<Met> {
+    let mut met = Vec::new();
+    let mut watermark = Timestamp::MIN;
+    let mut newest = vec![None; events.len()];
+    let mut finished = vec![false; events.len()];
+    for record in records {
+        for cut in &record.cuts {
+            let partition = usize::try_from(cut.partition).expect("small");
+            for offset in usize::try_from(cut.start).expect("small")..usize::try_from(cut.end).expect("small") {
+                let event = events[partition][offset];
+                newest[partition] = newest[partition].max(Some(event.time));
+                met.push(Met { partition, offset, event, watermark });
+            }
+            finished[partition] |= cut.progress == freshet_model::Progress::Finished;
+        }
+        let open = (0..events.len()).filter(|&partition| !finished[partition]);
+        let least = open.map(|partition| newest[partition].map_or(Timestamp::MIN, |time: i64| Timestamp(time - DELAY))).min();
+        watermark = watermark.max(least.unwrap_or(Timestamp::MAX));
+        assert_eq!(record.seal.watermarks, vec![watermark], "watermark after epoch {}", record.epoch);
+    }
+    assert_eq!(met.len(), events.iter().map(Vec::len).sum::<usize>(), "each event is in one epoch");
+    met
+}
+
+/// Lists the windows of an event that count, and takes down the others.
+fn windows(met: &Met, view: &str, size: i64, late: &mut Vec<Late>) -> Vec<i64> {
+    let last = met.event.time.div_euclid(MINUTE) * MINUTE;
+    let all = (0..size / MINUTE).map(|back| last - back * MINUTE);
+    let (open, closed): (Vec<i64>, Vec<i64>) = all.partition(|start| Timestamp(start + size) > met.watermark);
+    let place = (i32::try_from(met.partition).expect("small"), i64::try_from(met.offset).expect("small"));
+    late.extend(closed.into_iter().map(|start| (view.to_owned(), place.0, place.1, start)));
+    open
+}
+
+fn grouped_pages(met: &[Met], late: &mut Vec<Late>) -> BTreeMap<(i64, u8), Vec<i64>> {
+    let mut groups: BTreeMap<(i64, u8), Vec<i64>> = BTreeMap::new();
+    for met in met.iter().filter(|met| met.event.kind == 0) {
+        for start in windows(met, "pages", MINUTE, late) {
+            groups.entry((start, met.event.page)).or_default().push(met.event.amount);
+        }
+    }
+    groups
+}
+
+fn pages(met: &[Met], late: &mut Vec<Late>) -> Table {
+    let row = |((start, page), amounts): ((i64, u8), Vec<i64>)| {
+        let (least, most) = (amounts.iter().min().expect("not empty"), amounts.iter().max().expect("not empty"));
+        let end = start + MINUTE;
+        let total: i64 = amounts.iter().sum();
+        (format!("{start}|/{page}"), format!("{start}|{end}|/{page}|{}|{total}|{least}|{most}", amounts.len()))
+    };
+    grouped_pages(met, late).into_iter().map(row).collect()
+}
+
+fn busy(met: &[Met]) -> Table {
+    let mut groups: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
+    for ((start, _), amounts) in grouped_pages(met, &mut Vec::new()) {
+        groups.entry(start).or_default().push(amounts.len());
+    }
+    let row = |(start, views): (i64, Vec<usize>)| {
+        let (total, most) = (views.iter().sum::<usize>(), views.iter().max().expect("not empty"));
+        let end = start + MINUTE;
+        (format!("{start}|{end}"), format!("{start}|{end}|{}|{total}|{most}", views.len()))
+    };
+    groups.into_iter().map(row).collect()
+}
+
+fn active(met: &[Met], late: &mut Vec<Late>) -> Table {
+    let mut users: BTreeMap<i64, BTreeSet<u8>> = BTreeMap::new();
+    for met in met {
+        for start in windows(met, "active", 5 * MINUTE, late) {
+            users.entry(start).or_default().insert(met.event.user);
+        }
+    }
+    users
+        .into_iter()
+        .map(|(start, users)| (format!("{start}"), format!("{start}|{}|{}", start + 5 * MINUTE, users.len())))
+        .collect()
+}
+
+fn sessions(met: &[Met], late: &mut Vec<Late>) -> Table {
+    let mut by_user: BTreeMap<u8, Vec<(i64, i64)>> = BTreeMap::new();
+    for met in met {
+        let Met { partition, offset, event, watermark } = met;
+        if Timestamp(event.time + GAP) <= *watermark {
+            let place = (i32::try_from(*partition).expect("small"), i64::try_from(*offset).expect("small"));
+            late.push(("sessions".to_owned(), place.0, place.1, event.time));
+        } else {
+            by_user.entry(event.user).or_default().push((event.time, event.amount));
+        }
+    }
+    let mut table = Table::new();
+    for (user, mut events) in by_user {
+        events.sort_unstable();
+        for session in events.chunk_by(|one, next| next.0 - one.0 <= GAP) {
+            let (start, end) = (session[0].0, session[session.len() - 1].0 + GAP);
+            let total: i64 = session.iter().map(|event| event.1).sum();
+            table.insert(format!("u{user}|{start}"), format!("u{user}|{start}|{end}|{}|{total}", session.len()));
+        }
+    }
+    table
+}
+
+fn totals(met: &[Met]) -> Table {
+    let mut groups: BTreeMap<u8, (usize, BTreeSet<u8>)> = BTreeMap::new();
+    for met in met {
+        let group = groups.entry(met.event.page).or_default();
+        group.0 += 1;
+        group.1.insert(met.event.user);
+    }
+    groups.into_iter().map(|(page, (events, users))| (format!("/{page}"), format!("/{page}|{events}|{}", users.len()))).collect()
+}
