@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde_json::Value;
 
+use super::FIVE_MINUTES;
 use crate::support::kafka::{Kafka, Record};
 
 /// An event of the user-activity topic.
@@ -108,14 +109,19 @@ pub(crate) fn parse_time(text: &str) -> Option<i64> {
 
 fn parse(record: &Record) -> Option<Event> {
     let value: Value = serde_json::from_slice(&record.payload).ok()?;
-    let text = |name: &str| value.get(name)?.as_str().map(str::to_owned);
-    Some(Event {
+    // What the job declares: texts without NUL, of at most so many characters, and a time that is not far in the future.
+    let fits = |text: &&str, chars: usize| !text.contains('\0') && text.chars().count() <= chars;
+    let text = |name: &str, chars: usize| value.get(name)?.as_str().filter(|text| fits(text, chars)).map(str::to_owned);
+    let time = parse_time(&text("event_time", usize::MAX)?)?;
+    let latest = jiff::Timestamp::now().as_microsecond() + FIVE_MINUTES;
+    let event = Event {
         partition: record.partition,
         offset: record.offset,
-        time: parse_time(&text("event_time")?)?,
+        time,
         before: i64::MIN,
-        user: text("user_id")?,
-        page: text("page_url")?,
-        kind: text("event_type")?,
-    })
+        user: text("user_id", 50)?,
+        page: text("page_url", 255)?,
+        kind: text("event_type", usize::MAX)?,
+    };
+    (0..=latest).contains(&time).then_some(event)
 }

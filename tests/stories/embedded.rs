@@ -23,7 +23,8 @@ fn a_bounded_run_needs_no_services_and_accounts_for_every_event() {
     let read: i64 = tables.query_row(&ledger(&tables, "read"), [], |row| row.get(0)).expect("the ledger can be read");
     assert_eq!(read, 20_000);
     assert!(holds_files(&job.folder().join("data/lake")), "the lake holds files");
-    let enriched = std::fs::read_to_string(job.folder().join("data/enriched_activity")).expect("the enriched events are there");
+    let enriched =
+        std::fs::read_to_string(job.folder().join("data/enriched_activity.ndjson")).expect("the enriched events are there");
     let accepted: i64 =
         tables.query_row(&ledger(&tables, "read - dead_letters"), [], |row| row.get(0)).expect("the ledger can be read");
     assert_eq!(i64::try_from(enriched.lines().count()), Ok(accepted), "each accepted event is there once");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::{Timestamp, ToSpan};
+use jiff::Timestamp;
 
 use crate::support::freshet::Running;
 use crate::support::job::Job;
@@ -46,21 +46,24 @@ fn idle_partitions_let_the_last_window_close() {
     let kafka = Kafka::shared();
     kafka.create("idle", 2);
     let job = Job::user_activity("idle");
-    let (database, running) = start("idle", with_idle_timeout(job));
-    // The other partition stays empty for ever, and no later event comes: only idleness and the clock can move the watermark.
-    kafka.produce("idle", 0, &[page_view(Timestamp::now() - 30.minutes(), "/last")]);
+    let (database, running) = start("idle", impatient(job));
+    // The other partition stays empty for ever, and no later event comes: only idleness and the clock can move the watermark, from
+    // the event, two seconds before its window's end, past that end.
+    let minute = Timestamp::now().as_second() / 60 * 60;
+    let time = Timestamp::from_second(minute - 30 * 60 + 58).expect("a time");
+    kafka.produce("idle", 0, &[page_view(time, "/last")]);
     database.wait_for("SELECT view_count FROM page_view_counts WHERE page_url = '/last'", 1, LIMIT);
     let closed = "SELECT count(*) FROM freshet.progress p, page_view_counts v WHERE p.watermark >= v.window_end";
     database.wait_for(closed, 1, LIMIT);
     // What comes for the closed window now is late, and says so.
-    kafka.produce("idle", 0, &[page_view(Timestamp::now() - 30.minutes(), "/last")]);
+    kafka.produce("idle", 0, &[page_view(time, "/last")]);
     database.wait_for("SELECT count(*) FROM freshet.late_events WHERE view = 'page_view_counts'", 1, LIMIT);
     assert_eq!(database.number("SELECT sum(view_count)::bigint FROM page_view_counts"), Some(1));
     running.interrupt();
     running.wait(LIMIT).expect_success("a run that was interrupted");
 }
 
-/// Shortens the time after which a silent partition no longer holds the others back.
-fn with_idle_timeout(job: Job) -> Job {
-    job.replace("idle_timeout = \"30s\"", "idle_timeout = \"1s\"")
+/// Shortens the delay, and the time after which a silent partition no longer holds the others back.
+fn impatient(job: Job) -> Job {
+    job.replace("delay = \"2m\"", "delay = \"1s\"").replace("idle_timeout = \"30s\"", "idle_timeout = \"1s\"")
 }

@@ -56,7 +56,7 @@ fn filled_topic() -> &'static Topic {
     FILLED.get_or_init(|| {
         let kafka = Kafka::shared();
         kafka.create(TOPIC, 4);
-        let events = std::env::var("FRESHET_EVENTS").unwrap_or_else(|_| "300000".to_owned());
+        let events = std::env::var("FRESHET_EVENTS").unwrap_or_else(|_| "600000".to_owned());
         let line =
             format!("generate full --to {}/{TOPIC} --events {events} --rate 0 --span 2h --seed 7 --partitions 4", kafka.url());
         Freshet::new(Path::new(env!("CARGO_TARGET_TMPDIR"))).args(&line).succeed(LIMIT);
@@ -83,7 +83,8 @@ fn agrees(name: &str, processes: impl FnOnce(&dyn Fn() -> Freshet) -> Vec<Freshe
 
     let mut client = database.connect();
     let late = Late::read(&mut client, topic);
-    assert!(late.len() > 0, "some events are late");
+    // A worker takes up to 32 MiB into one epoch, so only one that reads alone is sure to have several of them.
+    assert!(late.len() > 0 || name != "w1", "some events are late");
     check_tables(&mut client, topic, &late);
     oracle::check_ledger(&mut client, topic, &late);
     check_dead_letters(&mut client, topic);

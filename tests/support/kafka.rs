@@ -82,7 +82,8 @@ impl Kafka {
 
     /// Appends payloads to a partition, in order, and waits until the broker has them; `None` is a null payload.
     pub(crate) fn produce(&self, topic: &str, partition: i32, payloads: &[Option<Vec<u8>>]) {
-        let producer: BaseProducer = client(&self.address).set("linger.ms", "0").create().expect("a producer");
+        let producer: BaseProducer =
+            client(&self.address).set("linger.ms", "0").set("message.max.bytes", "5000000").create().expect("a producer");
         for payload in payloads {
             let mut record = BaseRecord::<(), [u8]>::to(topic).partition(partition);
             record.payload = payload.as_deref();
