@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Waits for its standard input to close, then ends the server (`$3…`) with the signal `$2` and removes the folder `$1`.
+/// Waits for its standard input to close, or for a signal to the whole process group, then ends the server (`$3…`) with the signal `$2` and removes the folder `$1`.
 const GUARD: &str = r#"
 folder=$1; signal=$2; shift 2
+trap : HUP INT TERM
 "$@" & server=$!
 cat > /dev/null
 kill -s "$signal" "$server" 2> /dev/null
