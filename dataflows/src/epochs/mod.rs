@@ -61,6 +61,8 @@ pub enum Report {
 pub struct Tick {
     /// When: the `processing_time()` of the epoch's records.
     pub processing_time: Timestamp,
+    /// Whether this is the last epoch: what is read after it belongs to none, and must not enter the dataflow.
+    pub last: bool,
 }
 
 /// "The epoch of this message is complete."

@@ -109,11 +109,12 @@ impl Sequence {
 
     fn cut(&mut self, now: Timestamp) -> Tick {
         let processing_time = now.max(self.last_cut);
+        let last = self.last_epoch == Some(self.open);
         self.unsealed.insert(self.open, (processing_time, Vec::new()));
         self.open += 1;
         self.last_cut = processing_time;
         (self.pending, self.full) = (false, false);
-        Tick { processing_time }
+        Tick { processing_time, last }
     }
 
     /// Seals the oldest epoch, if all reports below `reported` have come.
@@ -301,8 +302,8 @@ mod tests {
         sequence.advance_report(0, report(0, 1, 500, Progress::Finished));
         assert_eq!(sequence.maybe_seal(1).expect("complete").seal.watermarks[0], Timestamp::MAX);
         assert!(!sequence.is_over());
-        sequence.maybe_cut(Timestamp(5_001), 0, 0).expect("the last epoch is cut at once");
-        assert!(sequence.is_over());
+        let tick = sequence.maybe_cut(Timestamp(5_001), 0, 0).expect("the last epoch is cut at once");
+        assert!(tick.last && sequence.is_over());
         assert_eq!(sequence.maybe_seal(2).expect("complete").epoch, 1);
     }
 

@@ -1,7 +1,8 @@
 //! Brings what a worker's readers read into the open epoch, and cuts it when the sequencer says so.
 //!
 //! # Frontiers
-//! The capabilities stand at the open epoch. A tick at `E` moves them to `E + 1`, after what `E` holds has been reported.
+//! The capabilities stand at the open epoch. A tick at `E` moves them to `E + 1`, after what `E` holds has been reported; the last tick ends them,
+//! so that nothing enters an epoch that will never be sealed.
 //!
 //! # Invariants
 //! - A batch belongs to the epoch in which it came here, as a whole: the cut lies between batches.
@@ -127,10 +128,13 @@ pub fn source<'s>(
         move |frontiers| {
             let (mut batches_out, mut reports_out, mut dead_out) =
                 (batches_out.activate(), reports_out.activate(), dead_out.activate());
-            ticks.for_each(|tick, _| {
-                let Some(capabilities) = &mut capabilities else { return };
-                reports_out.session(&capabilities[1]).give_iterator(open.cut());
-                capabilities.iter_mut().for_each(|capability| capability.downgrade(&(tick.time() + 1)));
+            ticks.for_each(|time, ticks| {
+                let Some(held) = &mut capabilities else { return };
+                reports_out.session(&held[1]).give_iterator(open.cut());
+                held.iter_mut().for_each(|capability| capability.downgrade(&(time.time() + 1)));
+                if ticks.iter().any(|tick| tick.last) {
+                    capabilities = None;
+                }
             });
             if frontiers[0].frontier().is_empty() {
                 capabilities = None;
