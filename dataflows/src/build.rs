@@ -280,7 +280,7 @@ impl<'s> Graph<'s> {
                 let empty = State::empty(group.components.iter().map(|component| &component.shape));
                 let kinds = group.components[to].kinds.clone();
                 let codec = KeyCodec::new(&key_types(group));
-                Target::Group(Contribution { fold, component: to, accumulator, empty, kinds, codec })
+                Target::Group(Box::new(Contribution { fold, component: to, accumulator, empty, kinds, codec }))
             }
         };
         Kept::new(component.clone(), target)

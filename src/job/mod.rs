@@ -17,7 +17,7 @@
 //! A file is read in two steps: *as written* (`written`, which serde fills and which keeps every text's place in the file), then
 //! *ready to use*, the types of this page (`resolve`, which replaces variables and checks everything that needs no SQL).
 //! Whoever holds a [`Job`] need not check it again. URLs and settings may hold passwords: `Debug` hides them, and
-//! [`redact`](crate::redact) is for everything else.
+//! [`redact`] is for everything else.
 
 mod error;
 mod resolve;

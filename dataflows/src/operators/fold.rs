@@ -107,7 +107,7 @@ pub fn fold<'s>(
                 (deltas_out.activate(), contributions_out.activate(), sides_out.activate());
 
             // Once the input has ended, the epochs that remain are those that have been sealed.
-            let ended = frontiers[0].frontier().first().is_none();
+            let ended = frontiers[0].frontier().is_empty();
             let open = frontiers[0].frontier().first().copied().unwrap_or_else(|| sealed.map_or(0, |epoch| epoch + 1));
             while next < open
                 && let Some(watermark) = announced.of(next)

@@ -24,7 +24,7 @@ pub enum Target {
     /// Into rows of a view.
     Rows(Box<RowMaker>),
     /// Into another fold.
-    Group(Contribution),
+    Group(Box<Contribution>),
 }
 
 /// How a value that is new to a window counts for the window's group.
@@ -146,14 +146,14 @@ impl Kept {
                 self.take_down_windows(key, before, brought, after, retracts, instances);
             }
             (Slot::Sessions(before), _, Slot::Sessions(after)) => {
-                take_down_sessions(key, before, after, retracts, self, instances)
+                take_down_sessions(key, before, after, retracts, self, instances);
             }
             (Slot::Group(before), _, Slot::Group(after)) => {
                 instances.extend(before.iter().filter(|_| retracts || after.is_none()).map(|group| self.group(key, group, -1)));
                 instances.extend(after.iter().map(|group| self.group(key, group, 1)));
             }
             (Slot::Ranges(before), Slot::Ranges(_), Slot::Ranges(after)) => {
-                take_down_seen(key, before, after, &mut changes.seen[index])
+                take_down_seen(key, before, after, &mut changes.seen[index]);
             }
             _ => unreachable!("the slots of one component have one shape"),
         }

@@ -70,7 +70,12 @@ struct Evaluated {
     /// The key column that bounds a group's event time.
     until: Option<ArrayRef>,
     /// For each component that the input feeds: its rows, and its arguments with theirs.
-    feeds: Vec<Option<(Option<BooleanArray>, Vec<Option<EvaluatedArgument>>)>>,
+    feeds: Vec<Option<EvaluatedFeed>>,
+}
+
+struct EvaluatedFeed {
+    rows: Option<BooleanArray>,
+    arguments: Vec<Option<EvaluatedArgument>>,
 }
 
 struct EvaluatedArgument {
@@ -130,9 +135,9 @@ impl Preaggregate {
     fn take_evaluated(&mut self, context: &Context, part: &Part<'_>, evaluated: &Evaluated) {
         self.number_rows(context, part.offsets.len(), evaluated);
         for (index, component) in context.components.iter().enumerate() {
-            let (Some(feed), Some((rows, arguments))) = (&component.feed, &evaluated.feeds[index]) else { continue };
-            let arguments: Vec<_> = arguments.iter().map(|argument| argument.as_ref().map(Argument::of)).collect();
-            let input = Input { part, rows: rows.as_ref(), arguments: &arguments };
+            let (Some(feed), Some(fed)) = (&component.feed, &evaluated.feeds[index]) else { continue };
+            let arguments: Vec<_> = fed.arguments.iter().map(|argument| argument.as_ref().map(Argument::of)).collect();
+            let input = Input { part, rows: fed.rows.as_ref(), arguments: &arguments };
             self.take_component(context, index, feed, &input, evaluated);
         }
     }
@@ -140,7 +145,7 @@ impl Preaggregate {
     /// Numbers the keys of all rows that some component takes.
     fn number_rows(&mut self, context: &Context, count: usize, evaluated: &Evaluated) {
         let packed = context.codec.pack(&evaluated.keys);
-        let masks: Vec<_> = evaluated.feeds.iter().flatten().map(|(rows, _)| rows.as_ref()).collect();
+        let masks: Vec<_> = evaluated.feeds.iter().flatten().map(|fed| fed.rows.as_ref()).collect();
         let takes_all = masks.iter().any(Option::is_none);
         self.numbers.clear();
         for row in 0..count {
@@ -234,7 +239,7 @@ fn evaluate(context: &Context, batch: &RecordBatch) -> Result<Evaluated> {
     Ok(Evaluated { feeds, until: context.key_time_bound.map(|key| Arc::clone(&keys[key])), keys })
 }
 
-fn evaluate_feed(feed: &Feed, batch: &RecordBatch) -> Result<(Option<BooleanArray>, Vec<Option<EvaluatedArgument>>)> {
+fn evaluate_feed(feed: &Feed, batch: &RecordBatch) -> Result<EvaluatedFeed> {
     let condition = |filter: &Option<Expression>| -> Result<Option<BooleanArray>> {
         Ok(filter.as_ref().map(|filter| filter.condition(batch)).transpose()?.flatten())
     };
@@ -243,7 +248,7 @@ fn evaluate_feed(feed: &Feed, batch: &RecordBatch) -> Result<(Option<BooleanArra
         Ok(EvaluatedArgument { values, rows: condition(&argument.filter)? })
     };
     let arguments = feed.arguments.iter().map(|a| a.as_ref().map(argument).transpose()).collect::<Result<_>>()?;
-    Ok((condition(&feed.filter)?, arguments))
+    Ok(EvaluatedFeed { rows: condition(&feed.filter)?, arguments })
 }
 
 /// A component's rows and arguments.

@@ -144,7 +144,7 @@ mod tests {
             let same_cell = |start: i64| rule.max_duration.is_none_or(|max| start.div_euclid(max) == time.div_euclid(max));
             match sessions.last_mut() {
                 Some(session) if time - session.1 <= rule.gap && same_cell(session.0) => {
-                    (session.1, session.2) = (time, session.2 + 1)
+                    (session.1, session.2) = (time, session.2 + 1);
                 }
                 _ => sessions.push((time, time, 1)),
             }
@@ -174,7 +174,7 @@ mod tests {
         fn any_order_and_any_split_give_the_sorted_result(times in prop::collection::vec(-50i64..50, 0..40), split in 0usize..40, gap in 0i64..7, max in prop::option::of(5i64..30)) {
             let rule = Rule { gap, max_duration: max };
             let expected = oracle(&times, rule);
-            prop_assert_eq!(plain(&sessions_of(&times, rule)), expected.clone());
+            prop_assert_eq!(&plain(&sessions_of(&times, rule)), &expected);
             let split = split.min(times.len());
             let mut merged = sessions_of(&times[split..], rule);
             merged.merge(&sessions_of(&times[..split], rule), rule);

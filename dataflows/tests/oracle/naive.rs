@@ -45,8 +45,8 @@ fn met(events: &[Vec<Event>], records: &[EpochRecord]) -> Vec<Met> {
     for record in records {
         for cut in &record.cuts {
             let partition = usize::try_from(cut.partition).expect("small");
-            for offset in usize::try_from(cut.start).expect("small")..usize::try_from(cut.end).expect("small") {
-                let event = events[partition][offset];
+            let range = usize::try_from(cut.start).expect("small")..usize::try_from(cut.end).expect("small");
+            for (offset, &event) in events[partition].iter().enumerate().filter(|(offset, _)| range.contains(offset)) {
                 newest[partition] = newest[partition].max(Some(event.time));
                 met.push(Met { partition, offset, event, watermark });
             }
