@@ -63,7 +63,7 @@ impl<'a> Values<'a> {
         match self {
             Values::Boolean(array) => array.is_valid(row).then(|| Value::Boolean(array.value(row))),
             Values::Integer(values, nulls) => valid(nulls).then(|| Value::Integer(values[row])),
-            Values::Decimal(values, nulls) => valid(nulls).then(|| Value::Decimal(values[row])),
+            Values::Decimal(values, nulls) => valid(nulls).then(|| Value::Decimal(values[row].into())),
             Values::Float(values, nulls) => valid(nulls).then(|| Value::Float(values[row])),
             Values::Text(array) => array.is_valid(row).then(|| Value::Text(array.value(row).into())),
         }

@@ -153,9 +153,14 @@ impl Fold {
 
     /// Sorts partials by key and merges those of one key.
     fn merge(&self, mut partials: Vec<Partial>) -> Vec<Partial> {
-        partials.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+        // By places and hashes: a partial is too large to be moved around, and its key too far away to be asked each time.
+        let mut order: Vec<(u64, usize)> =
+            partials.iter().enumerate().map(|(at, partial)| (key_hash(&partial.key), at)).collect();
+        order.sort_unstable_by(|one, other| one.0.cmp(&other.0).then_with(|| partials[one.1].key.cmp(&partials[other.1].key)));
         let mut merged: Vec<Partial> = Vec::with_capacity(partials.len());
-        for partial in partials {
+        for (_, at) in order {
+            let nothing = Partial { key: Vec::new(), state: State(smallvec::SmallVec::new()) };
+            let partial = std::mem::replace(&mut partials[at], nothing);
             match merged.last_mut() {
                 Some(last) if last.key == partial.key => self.keeper.merge(&mut last.state, &partial.state),
                 _ => merged.push(partial),

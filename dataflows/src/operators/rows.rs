@@ -185,7 +185,7 @@ fn text(value: Value) -> Option<Box<str>> {
 }
 
 fn decimal(value: Value) -> Option<i128> {
-    if let Value::Decimal(value) = value { Some(value) } else { None }
+    if let Value::Decimal(value) = value { Some(value.into()) } else { None }
 }
 
 /// Returns an aggregate's result for one group; `None` is NULL.
@@ -214,7 +214,9 @@ fn overflow(aggregate: &Aggregate) -> ArrowError {
 /// Returns an exact sum in the result's type.
 fn total(aggregate: &Aggregate, sum: i128) -> Result<Value, ArrowError> {
     match aggregate.data_type {
-        DataType::Decimal128(precision, _) if sum.unsigned_abs() < 10u128.pow(u32::from(precision)) => Ok(Value::Decimal(sum)),
+        DataType::Decimal128(precision, _) if sum.unsigned_abs() < 10u128.pow(u32::from(precision)) => {
+            Ok(Value::Decimal(sum.into()))
+        }
         DataType::Decimal128(_, _) => Err(overflow(aggregate)),
         _ => i64::try_from(sum).map(Value::Integer).map_err(|_| overflow(aggregate)),
     }
@@ -250,7 +252,7 @@ mod tests {
         assert_eq!(result(&sum, &accumulator(i128::from(i64::MAX))).expect("fits"), Some(Value::Integer(i64::MAX)));
         assert!(result(&sum, &accumulator(i128::from(i64::MAX) + 1)).is_err());
         let decimal = aggregate(Function::Sum, DataType::Decimal128(3, 2));
-        assert_eq!(result(&decimal, &accumulator(999)).expect("fits"), Some(Value::Decimal(999)));
+        assert_eq!(result(&decimal, &accumulator(999)).expect("fits"), Some(Value::Decimal(999.into())));
         assert!(result(&decimal, &accumulator(1000)).is_err());
     }
 
@@ -267,8 +269,8 @@ mod tests {
     fn averages_of_decimals_are_rounded_half_away_from_zero() {
         let average_of = aggregate(Function::Avg, DataType::Decimal128(10, 1));
         let value = |sum, count| average(&average_of, sum, count).expect("fits");
-        assert_eq!(value(1, 4), Value::Decimal(3));
-        assert_eq!(value(-1, 4), Value::Decimal(-3));
-        assert_eq!(value(1, 3), Value::Decimal(3));
+        assert_eq!(value(1, 4), Value::Decimal((3).into()));
+        assert_eq!(value(-1, 4), Value::Decimal((-3).into()));
+        assert_eq!(value(1, 3), Value::Decimal((3).into()));
     }
 }

@@ -62,7 +62,7 @@ impl Accumulator {
         match (self, value) {
             (Accumulator::Count(count), _) => *count += weight,
             (Accumulator::Integer(sum), Value::Integer(value)) => sum.add_integer(i128::from(*value), weight),
-            (Accumulator::Integer(sum), Value::Decimal(value)) => sum.add_integer(*value, weight),
+            (Accumulator::Integer(sum), Value::Decimal(value)) => sum.add_integer((*value).into(), weight),
             (Accumulator::Float(sum), Value::Float(value)) => {
                 sum.0.add(*value, weight);
                 sum.1 += weight;

@@ -25,6 +25,6 @@ pub use float_sum::FloatSum;
 pub use ranges::Ranges;
 pub use sessions::{Rule, Session, Sessions};
 pub use slot::{Group, Shape, Slot, State};
-pub use value::Value;
+pub use value::{Value, Wide};
 pub(crate) use windows::Accumulators;
 pub use windows::{Grid, Windows};

@@ -12,11 +12,31 @@ pub enum Value {
     /// An integer, or a timestamp in microseconds.
     Integer(i64),
     /// A decimal's unscaled digits.
-    Decimal(i128),
+    Decimal(Wide),
     /// A float.
     Float(f64),
     /// A text.
     Text(Box<str>),
+}
+
+/// An `i128` in two halves: as one it would align every value, and so every state, to 16 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Wide {
+    high: i64,
+    low: u64,
+}
+
+impl From<i128> for Wide {
+    #[allow(clippy::cast_possible_truncation)] // the halves
+    fn from(value: i128) -> Wide {
+        Wide { high: (value >> 64) as i64, low: value as u64 }
+    }
+}
+
+impl From<Wide> for i128 {
+    fn from(value: Wide) -> i128 {
+        (i128::from(value.high) << 64) | i128::from(value.low)
+    }
 }
 
 impl Ord for Value {
@@ -58,3 +78,17 @@ impl PartialEq for Value {
 }
 
 impl Eq for Value {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn wide_integers_come_back_and_keep_their_order(a in any::<i128>(), b in any::<i128>()) {
+            prop_assert_eq!(i128::from(Wide::from(a)), a);
+            prop_assert_eq!(Wide::from(a).cmp(&Wide::from(b)), a.cmp(&b));
+        }
+    }
+}
