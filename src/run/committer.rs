@@ -34,7 +34,7 @@ pub(super) fn outlet(
         name: table.name.clone(),
         sink,
         coalescer: Coalescer::new(plan, &table.views),
-        numbers: SinkNumbers::new(table, plan, Arc::clone(shared)),
+        numbers: SinkNumbers::new(table, Arc::clone(shared)),
         finished: Arc::clone(&finished),
         activator,
         shared: Arc::clone(shared),

@@ -8,7 +8,6 @@ use arrow::array::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use freshet_dataflows::changes::Side;
 use freshet_dataflows::epochs::{Cut, EpochRecord};
-use freshet_dataflows::plan::Plan;
 use freshet_model::{Commit, DeadLetter, Progress, Timestamp};
 
 use super::{Shared, connect};
@@ -62,7 +61,7 @@ pub(super) struct SinkNumbers {
 }
 
 impl SinkNumbers {
-    pub(super) fn new(table: &connect::Table, _plan: &Plan, shared: Arc<Shared>) -> SinkNumbers {
+    pub(super) fn new(table: &connect::Table, shared: Arc<Shared>) -> SinkNumbers {
         let counts = table.owner == 0;
         SinkNumbers { sink: table.stats, views: table.views.clone(), counts, shown: Instant::now(), shared }
     }

@@ -16,7 +16,7 @@ use super::Shared;
 const MAX_RECORDS: usize = 16_384;
 
 /// So many batches wait for the worker, at most.
-const MAX_WAITING: usize = 8;
+const MAX_WAITING: usize = 4;
 
 /// How long a reader waits for records before it looks whether it is still wanted.
 const WAIT: Duration = Duration::from_millis(100);

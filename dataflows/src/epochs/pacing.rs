@@ -32,7 +32,7 @@ impl Default for Pace {
             max: Duration::from_millis(500),
             behind_records: 50_000,
             max_in_flight: 2,
-            max_coalesced: 16,
+            max_coalesced: 8,
         }
     }
 }

@@ -149,8 +149,9 @@ impl Kept {
                 take_down_sessions(key, before, after, retracts, self, instances);
             }
             (Slot::Group(before), _, Slot::Group(after)) => {
-                instances.extend(before.iter().filter(|_| retracts || after.is_none()).map(|group| self.group(key, group, -1)));
-                instances.extend(after.iter().map(|group| self.group(key, group, 1)));
+                instances
+                    .extend(before.iter().filter(|_| retracts || after.is_none()).map(|group| group_instance(key, group, -1)));
+                instances.extend(after.iter().map(|group| group_instance(key, group, 1)));
             }
             (Slot::Ranges(before), Slot::Ranges(_), Slot::Ranges(after)) => {
                 take_down_seen(key, before, after, &mut changes.seen[index]);
@@ -195,7 +196,7 @@ impl Kept {
             }
             (Slot::Group(group), _) => {
                 if group.as_ref().and_then(|group| group.until).is_some_and(|until| Timestamp(until) <= watermark) {
-                    instances.extend(group.take().iter().filter(|_| is_final).map(|group| self.group(key, group, 1)));
+                    instances.extend(group.take().iter().filter(|_| is_final).map(|group| group_instance(key, group, 1)));
                 }
             }
             _ => unreachable!("the slots of one component have one shape"),
@@ -214,11 +215,10 @@ impl Kept {
         let bounds = [Timestamp(session.start), last.plus_micros(rule.gap), last];
         Instance { key: key.to_vec(), bounds, accumulators: session.accumulators.clone(), diff }
     }
+}
 
-    #[allow(clippy::unused_self)] // stands beside its siblings
-    fn group(&self, key: &[u8], group: &Group, diff: i64) -> Instance {
-        Instance { key: key.to_vec(), bounds: [Timestamp::MIN; 3], accumulators: group.accumulators.clone(), diff }
-    }
+fn group_instance(key: &[u8], group: &Group, diff: i64) -> Instance {
+    Instance { key: key.to_vec(), bounds: [Timestamp::MIN; 3], accumulators: group.accumulators.clone(), diff }
 }
 
 /// Sessions move when an earlier event comes, and one swallows another: what is gone goes together with what has taken its place.
