@@ -41,6 +41,12 @@ use crate::operators::stamp::stamp;
 use crate::plan::{Body, Input, Plan};
 use crate::state::State;
 
+/// What one worker takes of one source in one epoch.
+const MAX_EPOCH_BYTES: usize = 64 << 20;
+
+/// The same where a batch sink holds an epoch's rows until it has written them.
+const MAX_APPENDED_EPOCH_BYTES: usize = 16 << 20;
+
 /// Opens one worker's part of a connector, given the means to wake its operator.
 pub type Open<T> = Box<dyn FnOnce(SyncActivator) -> T>;
 
@@ -128,8 +134,9 @@ pub fn build(scope: Scope<'_, Epoch>, lowered: &Lowered, wiring: Wiring) {
         sides: Vec::new(),
         keys: wiring.keys,
     };
+    let max_bytes = if wiring.appends.is_empty() { MAX_EPOCH_BYTES } else { MAX_APPENDED_EPOCH_BYTES };
     let opens = wiring.sources.into_iter().map(|(_, _, open)| open);
-    let reports = opens.enumerate().map(|(index, open)| graph.source(index, open)).collect::<Vec<_>>();
+    let reports = opens.enumerate().map(|(index, open)| graph.source(index, max_bytes, open)).collect::<Vec<_>>();
     scope.concatenate(reports).connect_loop(report_loop);
     graph.views(lowered);
     let tables: Vec<_> = wiring.tables.into_iter().map(|table| graph.table(table)).collect();
@@ -139,8 +146,8 @@ pub fn build(scope: Scope<'_, Epoch>, lowered: &Lowered, wiring: Wiring) {
 }
 
 impl<'s> Graph<'s> {
-    fn source(&mut self, index: usize, open: Open<Feed>) -> Stream<'s, Epoch, Vec<Report>> {
-        let built = source(self.scope, &self.plan.sources[index].name, index, self.ticks.clone(), open);
+    fn source(&mut self, index: usize, max_bytes: usize, open: Open<Feed>) -> Stream<'s, Epoch, Vec<Report>> {
+        let built = source(self.scope, &self.plan.sources[index].name, index, max_bytes, self.ticks.clone(), open);
         self.batches.push(built.batches);
         self.sides.push(built.dead_letters.map(|dead| Side::Dead(Box::new(dead))));
         self.sides.push(built.reports.clone().flat_map(move |report| match report {

@@ -134,7 +134,7 @@ pub struct EpochSpec {
 
 impl Default for EpochSpec {
     fn default() -> EpochSpec {
-        EpochSpec { min: Duration::from_millis(5), catch_up: Duration::from_millis(200), max_in_flight: 2 }
+        EpochSpec { min: Duration::from_millis(5), catch_up: Duration::from_secs(1), max_in_flight: 2 }
     }
 }
 

@@ -140,7 +140,7 @@ pub(super) struct EpochTable {
     /// The shortest epoch while the job keeps up; `5ms` by default.
     #[schemars(with = "Option<String>")]
     pub(super) min: Option<Text>,
-    /// The length of an epoch while the job catches up; `200ms` by default.
+    /// The longest epoch while the job catches up; `1s` by default.
     #[schemars(with = "Option<String>")]
     pub(super) catch_up: Option<Text>,
     /// So many epochs may be under way at once; 2 by default.

@@ -28,7 +28,7 @@ impl Default for Pace {
     fn default() -> Pace {
         Pace {
             min: Duration::from_millis(5),
-            catch_up: Duration::from_millis(200),
+            catch_up: Duration::from_secs(1),
             max: Duration::from_millis(500),
             behind_records: 50_000,
             max_in_flight: 2,
@@ -117,7 +117,7 @@ mod tests {
     fn a_backlog_makes_epochs_long_unless_they_are_full() {
         let pace = Pace::default();
         let behind = Situation { pending: true, backlog: 1_000_000, ..at(5_000) };
-        assert_eq!(pace.decide(&behind), Decision::Wait(Duration::from_millis(195)));
+        assert_eq!(pace.decide(&behind), Decision::Wait(Duration::from_millis(995)));
         assert_eq!(pace.decide(&Situation { full: true, ..behind }), Decision::Cut);
     }
 

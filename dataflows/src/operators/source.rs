@@ -6,7 +6,8 @@
 //!
 //! # Invariants
 //! - A batch belongs to the epoch in which it came here, as a whole: the cut lies between batches.
-//! - An epoch takes at most [`MAX_EPOCH_BYTES`] and a batch more; then the reader's queue, and behind it the reader, waits.
+//! - An epoch takes at most so many bytes and a batch more; then the reader's queue, and behind it the reader, waits. The first ones are small, so
+//!   that something is seen soon; while epochs are full they grow, so that a key's many changes become one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,8 +23,8 @@ use timely::scheduling::SyncActivator;
 
 use crate::epochs::{Cut, Report, Tick};
 
-/// What one worker takes of one source in one epoch.
-pub const MAX_EPOCH_BYTES: usize = 16 << 20;
+/// What one worker takes of one source in the first epoch, and in one that follows a quiet one.
+const FIRST_EPOCH_BYTES: usize = 4 << 20;
 
 /// Where batches come from: plain functions, so that the operator does no I/O.
 pub struct Feed {
@@ -48,13 +49,16 @@ struct Open {
     source: usize,
     cuts: BTreeMap<PartitionId, Cut>,
     bytes: usize,
+    /// What the open epoch may take, and what any may.
+    limit: usize,
+    max_bytes: usize,
     announced: bool,
     announced_full: bool,
 }
 
 impl Open {
     fn is_full(&self) -> bool {
-        self.bytes >= MAX_EPOCH_BYTES
+        self.bytes >= self.limit
     }
 
     fn advance(&mut self, batch: &Batch) {
@@ -94,17 +98,23 @@ impl Open {
 
     /// Begins the next epoch, and returns what this one holds.
     fn cut(&mut self) -> impl Iterator<Item = Report> {
+        if self.is_full() {
+            self.limit = (self.limit * 2).min(self.max_bytes);
+        } else if self.bytes < FIRST_EPOCH_BYTES {
+            self.limit = FIRST_EPOCH_BYTES.min(self.max_bytes);
+        }
         (self.bytes, self.announced, self.announced_full) = (0, false, false);
         std::mem::take(&mut self.cuts).into_values().map(Report::Cut)
     }
 }
 
 /// Builds one worker's part of source number `index`; `open` is told how to wake the operator, when there is something to take or the
-/// process is asked to stop.
+/// process is asked to stop. An epoch takes at most `max_bytes`.
 pub fn source<'s>(
     scope: Scope<'s, Epoch>,
     name: &str,
     index: usize,
+    max_bytes: usize,
     ticks: Stream<'s, Epoch, Vec<Tick>>,
     open: impl FnOnce(SyncActivator) -> Feed,
 ) -> Source<'s> {
@@ -122,7 +132,9 @@ pub fn source<'s>(
     builder.build(move |capabilities| {
         let mut capabilities: Option<[Capability<Epoch>; 3]> =
             Some(capabilities.try_into().unwrap_or_else(|_| panic!("invariant: timely gives a capability for each output")));
-        let mut open = Open { source: index, cuts: BTreeMap::new(), bytes: 0, announced: false, announced_full: false };
+        let limit = FIRST_EPOCH_BYTES.min(max_bytes);
+        let mut open =
+            Open { source: index, cuts: BTreeMap::new(), bytes: 0, limit, max_bytes, announced: false, announced_full: false };
         let mut told_to_stop = false;
 
         move |frontiers| {
