@@ -13,7 +13,7 @@
 //! - After the last epoch nothing is cut: a bounded run ends with one empty epoch, in which the watermark has closed all windows.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use freshet_model::{Epoch, PartitionId, Timestamp};
 use timely::container::CapacityContainerBuilder;
@@ -212,15 +212,16 @@ struct Running {
     seals: Option<Capability<Epoch>>,
     options: Options,
     /// When the earliest timer goes off that has been set.
-    armed: Option<Timestamp>,
+    armed: Option<Instant>,
 }
 
 impl Running {
     /// Returns the delay of a new timer, unless one that is set goes off in time: an operator that set one at each call would
     /// soon do nothing but answer them.
     fn arm(&mut self, delay: Duration) -> Option<Duration> {
-        let now = (self.options.clock)();
-        let wanted = now.plus_micros(i64::try_from(delay.as_micros()).unwrap_or(i64::MAX));
+        // Timers go by the monotonic clock. By the job's own, which may be set back a little, one that has gone off could look as if it were still to come.
+        let now = Instant::now();
+        let wanted = now + delay;
         if self.armed.is_some_and(|armed| armed > now && armed <= wanted) {
             return None;
         }
