@@ -33,6 +33,7 @@ fn options() -> SinkOptions {
         job: "bench".to_owned(),
         name: "db".to_owned(),
         generation: 1,
+        reset: false,
         roll_bytes: 0,
         roll_interval: Duration::ZERO,
         settings: BTreeMap::new(),

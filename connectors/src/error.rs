@@ -13,6 +13,14 @@ pub enum Error {
         /// What to do about it.
         remedy: String,
     },
+    /// A newer start of the job has taken the thing over; this one must not write any more.
+    #[error("{thing}: {problem}")]
+    Fenced {
+        /// The thing, with its name.
+        thing: String,
+        /// By what it is known.
+        problem: String,
+    },
     /// The other side is away or refused for the moment; the same call may succeed later.
     #[error("{thing}: {problem}")]
     Unavailable {
@@ -32,6 +40,11 @@ impl Error {
     /// Describes what may pass by itself.
     pub fn unavailable(thing: impl Into<String>, problem: impl Into<String>) -> Error {
         Error::Unavailable { thing: thing.into(), problem: problem.into() }
+    }
+
+    /// Describes that a newer start of the job has the thing.
+    pub fn fenced(thing: impl Into<String>, problem: impl Into<String>) -> Error {
+        Error::Fenced { thing: thing.into(), problem: problem.into() }
     }
 
     /// Tells whether the same call may succeed later.

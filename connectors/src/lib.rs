@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use freshet_model::{Batch, Column, Commit, DeadLetter, Epoch, PartitionId, TableSchema};
+use freshet_model::{Batch, Column, Commit, DeadLetter, Epoch, Offset, PartitionId, TableSchema};
 
 pub mod console;
 mod error;
@@ -61,6 +61,8 @@ pub struct SinkOptions {
     pub name: String,
     /// Number of this incarnation of the job; larger for each later one.
     pub generation: u64,
+    /// Begin anew: what the sink holds of the job counts for nothing. Tables of views are emptied, and so are the job's own rows beside them.
+    pub reset: bool,
     /// A file is closed when it has this size (lake).
     pub roll_bytes: u64,
     /// A file is closed when it has been open for so long (lake).
@@ -74,11 +76,24 @@ pub trait Source: Send {
     /// Lists the partitions, ascending.
     fn partitions(&self) -> &[PartitionId];
 
+    /// Says what is read in words that change when it is another thing of the same name, such as a topic deleted and created anew; `None` if
+    /// its records cannot be read a second time.
+    fn identity(&self) -> Option<String>;
+
+    /// Opens a reader of some of the partitions, each from an offset, or from where the options say.
+    ///
+    /// # Errors
+    /// The system cannot be reached or refuses, or it no longer has the offset.
+    fn reader_from(&self, starts: &[(PartitionId, Option<Offset>)]) -> Result<Box<dyn Reader>, Error>;
+
     /// Opens a reader of some of the partitions, from where the options say.
     ///
     /// # Errors
-    /// The system cannot be reached or refuses.
-    fn reader(&self, partitions: &[PartitionId]) -> Result<Box<dyn Reader>, Error>;
+    /// As for [`reader_from`](Self::reader_from).
+    fn reader(&self, partitions: &[PartitionId]) -> Result<Box<dyn Reader>, Error> {
+        let starts: Vec<_> = partitions.iter().map(|&partition| (partition, None)).collect();
+        self.reader_from(&starts)
+    }
 }
 
 /// A cursor over some partitions of a source; owned and blocked by one thread.
@@ -95,11 +110,12 @@ pub trait Reader: Send {
 
 /// A place that holds views as keyed tables.
 pub trait TableSink: Send {
-    /// Creates the tables that are missing, checks those that exist; the order of `views` gives [`ViewChanges::view`](freshet_model::ViewChanges::view).
+    /// Creates the tables that are missing, checks those that exist, fences older generations, and only then returns the newest epoch that the sink
+    /// holds. The order of `views` gives [`ViewChanges::view`](freshet_model::ViewChanges::view).
     ///
     /// # Errors
-    /// A table that does not fit its view, with the difference; nothing is half-created.
-    fn prepare(&mut self, views: &[TableSchema]) -> Result<(), Error>;
+    /// A table that does not fit its view, with the difference, or a newer generation that has the sink; nothing is half-created.
+    fn prepare(&mut self, views: &[TableSchema]) -> Result<Option<Epoch>, Error>;
 
     /// Applies a commit as a whole. A row that the table cannot hold (too long, a NUL) is left out, and returned as a dead
     /// letter after it has been stored with the others.
@@ -111,11 +127,13 @@ pub trait TableSink: Send {
 
 /// A place that holds append-only rows.
 pub trait BatchSink: Send {
-    /// Fixes the schema of the rows (`key` is empty) and checks that the place can be written.
+    /// Fixes the schema of the rows (`key` is empty), checks that the place can be written, and fences older generations as regards the rows of
+    /// these partitions, which nobody else writes; only then returns for each the newest epoch of which the sink holds rows. It must not be
+    /// given the rows of such an epoch, or an older one, again.
     ///
     /// # Errors
-    /// The place cannot be written.
-    fn prepare(&mut self, rows: &TableSchema) -> Result<(), Error>;
+    /// The place cannot be written, or a newer generation has it.
+    fn prepare(&mut self, rows: &TableSchema, partitions: &[PartitionId]) -> Result<BTreeMap<PartitionId, Epoch>, Error>;
 
     /// Takes rows of one partition in one epoch. Epochs never decrease.
     ///
@@ -129,6 +147,13 @@ pub trait BatchSink: Send {
     /// # Errors
     /// As for [`write`](Self::write).
     fn seal(&mut self, epoch: Epoch) -> Result<(), Error>;
+
+    /// Makes all rows up to `epoch`, the newest one sealed, durable as a unit with the fact that they are there: a later generation's
+    /// [`prepare`](Self::prepare) returns it, or regains the rows. Whether they become visible too is the sink's own affair.
+    ///
+    /// # Errors
+    /// As for [`write`](Self::write).
+    fn flush(&mut self, epoch: Epoch) -> Result<(), Error>;
 
     /// Makes everything written durable and visible.
     ///

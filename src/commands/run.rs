@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use freshet_dataflows::plan::Plan;
 
@@ -48,13 +49,20 @@ pub(super) fn run(options: &RunOptions, log: &LogOptions, screen: &Arc<Screen>) 
     Ok(())
 }
 
+/// Signals that follow the first one sooner than this mean the same request: `timeout` and some supervisors signal the process, and then its whole group.
+const SAME_REQUEST: Duration = Duration::from_millis(500);
+
 /// Sets `stop` and calls `told` on the first SIGINT or SIGTERM; ends the program on the second.
 pub(super) fn on_signal(stop: Arc<AtomicBool>, told: impl Fn() + Send + 'static) -> Result<(), Failure> {
-    let handle = move || {
-        if stop.swap(true, Ordering::SeqCst) {
-            std::process::exit(exit::INTERRUPTED);
+    let mut first = None;
+    let handle = move || match first {
+        None => {
+            first = Some(Instant::now());
+            stop.store(true, Ordering::SeqCst);
+            told();
         }
-        told();
+        Some(first) if Instant::now() - first < SAME_REQUEST => {}
+        Some(_) => std::process::exit(exit::INTERRUPTED),
     };
     ctrlc::set_handler(handle).map_err(|error| Failure::Output(io::Error::other(error)))
 }

@@ -134,7 +134,7 @@ impl Connecting<'_> {
         let rows = self.rows_of(input);
         for parts in &mut self.workers {
             let mut opened = open_batch_sink(url, sink.clone())?;
-            opened.prepare(&rows)?;
+            opened.prepare(&rows, &[])?;
             parts.appends.push(Some(opened));
         }
         self.connected.appends.push(Append { name: sink.name.clone(), stats, input });
@@ -183,6 +183,7 @@ fn sink_options(job: &Job, spec: &SinkSpec, generation: u64) -> SinkOptions {
         job: job.name.clone(),
         name: spec.name.clone(),
         generation,
+        reset: false,
         roll_bytes: spec.roll_bytes,
         roll_interval: spec.roll_interval,
         settings: spec.settings.clone(),
@@ -194,6 +195,7 @@ fn rejects_options(job: &Job, generation: u64) -> SinkOptions {
         job: job.name.clone(),
         name: String::new(),
         generation,
+        reset: false,
         roll_bytes: u64::MAX,
         roll_interval: std::time::Duration::MAX,
         settings: std::collections::BTreeMap::new(),

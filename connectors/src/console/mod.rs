@@ -10,6 +10,7 @@
 //! Control characters are escaped, so that no record can command the terminal. When nobody reads any more (a closed pipe), the sink
 //! goes on in silence.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Write};
 
@@ -107,9 +108,9 @@ fn escape(out: &mut String, text: &str) {
 }
 
 impl TableSink for ConsoleSink {
-    fn prepare(&mut self, views: &[TableSchema]) -> Result<(), Error> {
+    fn prepare(&mut self, views: &[TableSchema]) -> Result<Option<Epoch>, Error> {
         self.names = views.iter().map(|view| view.name.clone()).collect();
-        Ok(())
+        Ok(None)
     }
 
     fn commit(&mut self, commit: &Commit) -> Result<Vec<DeadLetter>, Error> {
@@ -125,9 +126,9 @@ impl TableSink for ConsoleSink {
 }
 
 impl BatchSink for ConsoleSink {
-    fn prepare(&mut self, rows: &TableSchema) -> Result<(), Error> {
+    fn prepare(&mut self, rows: &TableSchema, _: &[PartitionId]) -> Result<BTreeMap<PartitionId, Epoch>, Error> {
         self.names = vec![rows.name.clone()];
-        Ok(())
+        Ok(BTreeMap::new())
     }
 
     fn write(&mut self, _: Epoch, _: PartitionId, rows: &RecordBatch) -> Result<(), Error> {
@@ -137,6 +138,10 @@ impl BatchSink for ConsoleSink {
 
     fn seal(&mut self, _: Epoch) -> Result<(), Error> {
         self.flush()
+    }
+
+    fn flush(&mut self, _: Epoch) -> Result<(), Error> {
+        Ok(())
     }
 
     fn close(&mut self) -> Result<(), Error> {

@@ -28,6 +28,7 @@ fn sink() -> (ConsoleSink, Screen) {
         job: "job".to_owned(),
         name: "screen".to_owned(),
         generation: 1,
+        reset: false,
         roll_bytes: 1,
         roll_interval: Duration::from_secs(1),
         settings: BTreeMap::new(),

@@ -1,5 +1,6 @@
 //! Append-only rows as JSON lines.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use arrow::array::RecordBatch;
@@ -28,8 +29,8 @@ impl NdjsonBatchSink {
 }
 
 impl BatchSink for NdjsonBatchSink {
-    fn prepare(&mut self, _: &TableSchema) -> Result<(), Error> {
-        Ok(())
+    fn prepare(&mut self, _: &TableSchema, _: &[PartitionId]) -> Result<BTreeMap<PartitionId, Epoch>, Error> {
+        Ok(BTreeMap::new())
     }
 
     fn write(&mut self, _: Epoch, _: PartitionId, rows: &RecordBatch) -> Result<(), Error> {
@@ -40,6 +41,10 @@ impl BatchSink for NdjsonBatchSink {
 
     fn seal(&mut self, _: Epoch) -> Result<(), Error> {
         self.appender.flush_if_due()
+    }
+
+    fn flush(&mut self, _: Epoch) -> Result<(), Error> {
+        Ok(())
     }
 
     fn close(&mut self) -> Result<(), Error> {

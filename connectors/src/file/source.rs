@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use freshet_model::PartitionId;
+use freshet_model::{Offset, PartitionId};
 
 use super::input::Input;
 use super::paths;
@@ -68,7 +68,12 @@ impl Source for FileSource {
         &self.partitions
     }
 
-    fn reader(&self, partitions: &[PartitionId]) -> Result<Box<dyn Reader>, Error> {
+    fn identity(&self) -> Option<String> {
+        None
+    }
+
+    fn reader_from(&self, starts: &[(PartitionId, Option<Offset>)]) -> Result<Box<dyn Reader>, Error> {
+        let partitions: Vec<_> = starts.iter().map(|(partition, _)| *partition).collect();
         let cursors = partitions.iter().map(|&partition| self.cursor(partition)).collect::<Result<_, _>>()?;
         Ok(Box::new(FileReader::new(thing(&self.options), &self.options, cursors)))
     }

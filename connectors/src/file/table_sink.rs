@@ -86,14 +86,14 @@ fn beside<'a>(slot: &'a mut Option<Appender>, thing: &str, path: &Path, extensio
 }
 
 impl TableSink for NdjsonTableSink {
-    fn prepare(&mut self, views: &[TableSchema]) -> Result<(), Error> {
+    fn prepare(&mut self, views: &[TableSchema]) -> Result<Option<Epoch>, Error> {
         let quoted = |view: &TableSchema| {
             let mut name = Vec::new();
             write_text(&mut name, &view.name);
             name
         };
         self.views = views.iter().map(quoted).collect();
-        Ok(())
+        Ok(None)
     }
 
     fn commit(&mut self, commit: &Commit) -> Result<Vec<DeadLetter>, Error> {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use freshet_model::{Batch, PartitionId, Progress, Timestamp};
+use freshet_model::{Batch, Offset, PartitionId, Progress, Timestamp};
 
 use super::pace::{Pace, share};
 use super::{Payloads, Settings};
@@ -45,9 +45,14 @@ impl Source for GeneratorSource {
         &self.partitions
     }
 
-    fn reader(&self, partitions: &[PartitionId]) -> Result<Box<dyn Reader>, Error> {
+    fn identity(&self) -> Option<String> {
+        None
+    }
+
+    fn reader_from(&self, starts: &[(PartitionId, Option<Offset>)]) -> Result<Box<dyn Reader>, Error> {
+        let partitions: Vec<_> = starts.iter().map(|(partition, _)| *partition).collect();
         let mut cursors = Vec::new();
-        for &partition in partitions {
+        for partition in partitions {
             if !self.partitions.contains(&partition) {
                 let thing = format!("source '{}'", self.options.name);
                 return Err(Error::setup(thing, format!("has no partition {partition}"), "set partitions=… in its url"));

@@ -8,6 +8,7 @@ use arrow::array::RecordBatch;
 use freshet_model::{Epoch, PartitionId, TableSchema};
 use rdkafka::ClientConfig;
 use rdkafka::error::RDKafkaErrorCode;
+use std::collections::BTreeMap;
 
 use super::address::Address;
 use super::client::{self, Context, Owned};
@@ -63,8 +64,8 @@ impl KafkaBatchSink {
 }
 
 impl BatchSink for KafkaBatchSink {
-    fn prepare(&mut self, _rows: &TableSchema) -> Result<(), Error> {
-        Ok(())
+    fn prepare(&mut self, _rows: &TableSchema, _: &[PartitionId]) -> Result<BTreeMap<PartitionId, Epoch>, Error> {
+        Ok(BTreeMap::new())
     }
 
     fn write(&mut self, _epoch: Epoch, partition: PartitionId, rows: &RecordBatch) -> Result<(), Error> {
@@ -75,6 +76,10 @@ impl BatchSink for KafkaBatchSink {
 
     fn seal(&mut self, _epoch: Epoch) -> Result<(), Error> {
         self.producer.check().map_err(|code| self.sort(code))
+    }
+
+    fn flush(&mut self, _: Epoch) -> Result<(), Error> {
+        Ok(())
     }
 
     fn close(&mut self) -> Result<(), Error> {

@@ -104,8 +104,13 @@ impl Source for KafkaSource {
         &self.partitions
     }
 
-    fn reader(&self, partitions: &[PartitionId]) -> Result<Box<dyn Reader>, Error> {
-        Ok(Box::new(self.open_reader(partitions)?))
+    fn identity(&self) -> Option<String> {
+        None
+    }
+
+    fn reader_from(&self, starts: &[(PartitionId, Option<Offset>)]) -> Result<Box<dyn Reader>, Error> {
+        let partitions: Vec<_> = starts.iter().map(|(partition, _)| *partition).collect();
+        Ok(Box::new(self.open_reader(&partitions)?))
     }
 }
 

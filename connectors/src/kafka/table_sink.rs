@@ -10,7 +10,7 @@
 //!
 //! What is absent: the epoch and the ledger. A consumer of a topic has no moment at which it could see all of an epoch.
 
-use freshet_model::{Commit, DeadLetter, LateEvent, MAX_DEAD_PAYLOAD_BYTES, Reason, TableSchema, ViewChanges};
+use freshet_model::{Commit, DeadLetter, Epoch, LateEvent, MAX_DEAD_PAYLOAD_BYTES, Reason, TableSchema, ViewChanges};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
@@ -108,13 +108,13 @@ impl KafkaTableSink {
 }
 
 impl TableSink for KafkaTableSink {
-    fn prepare(&mut self, views: &[TableSchema]) -> Result<(), Error> {
+    fn prepare(&mut self, views: &[TableSchema]) -> Result<Option<Epoch>, Error> {
         if let Some(view) = views.iter().find(|view| view.key.is_empty()) {
             let problem = format!("view '{}' has no key, by which its messages could be told apart", view.name);
             return Err(Error::setup(&self.thing, problem, "give it a key, or write its rows as a batch sink"));
         }
         self.views = views.to_vec();
-        Ok(())
+        Ok(None)
     }
 
     fn commit(&mut self, commit: &Commit) -> Result<Vec<DeadLetter>, Error> {

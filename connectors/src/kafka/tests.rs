@@ -66,6 +66,7 @@ fn sink_options(settings: &[(&str, &str)]) -> SinkOptions {
         job: "job".to_owned(),
         name: "out".to_owned(),
         generation: 1,
+        reset: false,
         roll_bytes: 0,
         roll_interval: Duration::ZERO,
         settings: settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),

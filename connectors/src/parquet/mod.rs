@@ -24,7 +24,7 @@ mod hours;
 mod lake;
 mod open_file;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use ::parquet::file::properties::WriterPropertiesPtr;
@@ -141,7 +141,7 @@ impl ParquetSink {
 }
 
 impl BatchSink for ParquetSink {
-    fn prepare(&mut self, rows: &TableSchema) -> Result<(), Error> {
+    fn prepare(&mut self, rows: &TableSchema, _: &[PartitionId]) -> Result<BTreeMap<PartitionId, Epoch>, Error> {
         let time = rows.time_column.and_then(|index| rows.columns.get(index));
         if let Some(column) = time.filter(|column| column.column_type != ColumnType::Timestamp) {
             let problem = format!("column '{}' is {} and not a timestamp", column.name, column.column_type);
@@ -151,7 +151,7 @@ impl BatchSink for ParquetSink {
         self.schema = Some(rows.arrow());
         self.time_column = rows.time_column;
         self.properties = properties(time.map(|column| column.name.as_str()));
-        Ok(())
+        Ok(BTreeMap::new())
     }
 
     fn write(&mut self, epoch: Epoch, partition: PartitionId, rows: &RecordBatch) -> Result<(), Error> {
@@ -168,6 +168,10 @@ impl BatchSink for ParquetSink {
     fn seal(&mut self, _: Epoch) -> Result<(), Error> {
         let (now, bytes, interval) = (Instant::now(), self.roll_bytes, self.roll_interval);
         self.show(|file| file.bytes() >= bytes || file.age(now) >= interval)
+    }
+
+    fn flush(&mut self, _: Epoch) -> Result<(), Error> {
+        Ok(())
     }
 
     fn close(&mut self) -> Result<(), Error> {

@@ -19,6 +19,7 @@ fn options(generation: u64) -> SinkOptions {
         job: "job 1".to_owned(),
         name: "lake".to_owned(),
         generation,
+        reset: false,
         roll_bytes: 1 << 30,
         roll_interval: Duration::from_secs(3600),
         settings: BTreeMap::new(),
@@ -37,7 +38,7 @@ fn table(time_column: Option<usize>) -> TableSchema {
 
 fn sink(folder: &Path, options: SinkOptions) -> ParquetSink {
     let mut sink = ParquetSink::open(&format!("parquet://{}", folder.display()), options).unwrap();
-    sink.prepare(&table(Some(0))).unwrap();
+    sink.prepare(&table(Some(0)), &[]).unwrap();
     sink
 }
 
@@ -172,7 +173,7 @@ fn a_second_process_of_one_generation_is_refused_instead_of_replacing_files() {
 fn without_a_time_column_there_are_no_folders() {
     let folder = tempfile::tempdir().unwrap();
     let mut sink = ParquetSink::open(&format!("parquet://{}/new/lake", folder.path().display()), options(1)).unwrap();
-    sink.prepare(&table(None)).unwrap();
+    sink.prepare(&table(None), &[]).unwrap();
     sink.write(1, 0, &rows(&[None, Some(NINE)], 0)).unwrap();
     sink.close().unwrap();
     assert_eq!(files(&folder.path().join("new/lake")), ["g000001-p00000-e000000000001-000000000001-job_1.lake.parquet"]);
@@ -183,9 +184,9 @@ fn a_lake_that_cannot_be_is_refused_at_the_start() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("file"), "").unwrap();
     let mut sink = ParquetSink::open(&format!("parquet://{}/file/lake", folder.path().display()), options(1)).unwrap();
-    let error = sink.prepare(&table(Some(0))).unwrap_err();
+    let error = sink.prepare(&table(Some(0)), &[]).unwrap_err();
     assert!(!error.is_transient() && error.to_string().contains("cannot write the lake"), "{error}");
-    let error = sink.prepare(&table(Some(1))).unwrap_err().to_string();
+    let error = sink.prepare(&table(Some(1)), &[]).unwrap_err().to_string();
     assert!(error.contains("column 'n' is bigint and not a timestamp"), "{error}");
 }
 
@@ -279,7 +280,7 @@ fn lake_rate() {
         let root = folder.path().join(format!("{interval:?}"));
         let options = SinkOptions { roll_interval: interval, ..options(1) };
         let mut sink = ParquetSink::open(&format!("parquet://{}", root.display()), options).unwrap();
-        sink.prepare(&table).unwrap();
+        sink.prepare(&table, &[]).unwrap();
         let begin = Instant::now();
         for (epoch, batch) in (1..).zip(&batches) {
             sink.write(epoch, batch.partition, &batch.columns).unwrap();

@@ -171,7 +171,7 @@ impl PostgresSink {
 }
 
 impl TableSink for PostgresSink {
-    fn prepare(&mut self, views: &[TableSchema]) -> Result<(), Error> {
+    fn prepare(&mut self, views: &[TableSchema]) -> Result<Option<Epoch>, Error> {
         self.session = None;
         let mut client = match self.opened.take() {
             Some(client) => client,
@@ -181,7 +181,7 @@ impl TableSink for PostgresSink {
         self.session = Some(Session::prepare(client, &self.views).map_err(|error| self.place.explain(&error))?);
         self.committed = None;
         self.in_doubt = None;
-        Ok(())
+        Ok(None)
     }
 
     fn commit(&mut self, commit: &Commit) -> Result<Vec<DeadLetter>, Error> {

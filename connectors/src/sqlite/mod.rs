@@ -104,7 +104,7 @@ impl SqliteSink {
 }
 
 impl TableSink for SqliteSink {
-    fn prepare(&mut self, views: &[TableSchema]) -> Result<(), Error> {
+    fn prepare(&mut self, views: &[TableSchema]) -> Result<Option<Epoch>, Error> {
         let explain = |error: rusqlite::Error| explain(&self.thing, &error);
         // Upserts, deletes and what goes with them stay prepared for all views.
         self.connection.set_prepared_statement_cache_capacity(16 + 4 * views.len());
@@ -125,7 +125,7 @@ impl TableSink for SqliteSink {
         transaction.commit().map_err(explain)?;
         self.views = prepared;
         self.committed = None;
-        Ok(())
+        Ok(None)
     }
 
     fn commit(&mut self, commit: &Commit) -> Result<Vec<DeadLetter>, Error> {

@@ -48,6 +48,7 @@ pub(crate) fn options(generation: u64) -> SinkOptions {
         job: "it's a job".to_owned(),
         name: "db".to_owned(),
         generation,
+        reset: false,
         roll_bytes: 0,
         roll_interval: Duration::ZERO,
         settings: BTreeMap::new(),

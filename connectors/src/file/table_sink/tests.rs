@@ -15,6 +15,7 @@ fn options() -> SinkOptions {
         job: "job".to_owned(),
         name: "out".to_owned(),
         generation: 1,
+        reset: false,
         roll_bytes: 1 << 20,
         roll_interval: Duration::from_secs(60),
         settings: BTreeMap::new(),
@@ -124,7 +125,7 @@ fn append_only_rows_are_read_back_after_close() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("raw.ndjson");
     let mut sink = NdjsonBatchSink::open(&format!("file://{}", path.display()), options()).unwrap();
-    sink.prepare(&table()).unwrap();
+    sink.prepare(&table(), &[]).unwrap();
     sink.write(1, 0, &rows(&["/a", "/b"])).unwrap();
     sink.write(1, 1, &rows(&["/c"])).unwrap();
     sink.seal(1).unwrap();
