@@ -4,7 +4,7 @@
 //! sequencer ─ ticks ─▶ sources ─ batches ─▶ partials ─▶ folds ─ deltas ─▶ drains
 //!     ▲  └─── seals ──────────────────────────┴──────────┴────────────────┤
 //!     ├─ reports (feedback) ─ sources                                     │
-//!     └─ done (feedback) ◀────────────────────────────────────────────────┘
+//!     └─ done, kept (feedback) ◀──────────────────────────────────────────┘
 //! ```
 //!
 //! What is absent: I/O, threads and the clock; they come in as plain functions.
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
-use freshet_model::{Batch, Epoch, PartitionId, Timestamp};
+use freshet_model::{Batch, Epoch, Timestamp};
 use timely::dataflow::operators::core::Concatenate;
 use timely::dataflow::operators::vec::{Broadcast, Filter, Map};
 use timely::dataflow::operators::{ConnectLoop, Feedback};
@@ -21,24 +21,24 @@ use timely::dataflow::{Scope, Stream};
 use timely::scheduling::SyncActivator;
 
 use crate::changes::{Delta, Partial, Side};
-use crate::epochs::pacing::Pace;
-use crate::epochs::sequencer::{Options, sequencer};
-use crate::epochs::watermark::Lateness;
-use crate::epochs::{EpochRecord, Report, Seal, Tick};
-use crate::keys::KeyCodec;
+use crate::epochs::sequencer::{Feedbacks, Options, sequencer};
+use crate::epochs::{Report, Seal, Tick};
+use crate::keys::{KeyCodec, hashes_of};
 use crate::lower::{Component, Fold, Lowered, Role};
-use crate::operators::append::{Append, append};
-use crate::operators::drain::{Outlet, SinkEpoch, drain};
-use crate::operators::fold::fold;
+use crate::operators::append::{AppendOutlet, append};
+use crate::operators::drain::{SinkEpoch, drain};
+use crate::operators::fold::{self, fold};
 use crate::operators::keep::{Contribution, Keeper, Kept, Target};
 use crate::operators::map::map;
-use crate::operators::partial::partial;
+use crate::operators::partial::{Announcement, partial};
 use crate::operators::preaggregate::Context;
 use crate::operators::regroup::{regroup, remap};
 use crate::operators::rows::RowMaker;
-use crate::operators::source::{Feed, source};
+use crate::operators::source::{Feed, Place, source};
 use crate::operators::stamp::stamp;
+use crate::outlet::Outlet;
 use crate::plan::{Body, Input, Plan};
+use crate::saving::Stores;
 use crate::state::State;
 
 /// What one worker takes of one source in one epoch.
@@ -54,18 +54,18 @@ pub type Open<T> = Box<dyn FnOnce(SyncActivator) -> T>;
 pub struct Wiring {
     /// What is computed.
     pub plan: Arc<Plan>,
-    /// The limits of epochs.
-    pub pace: Pace,
-    /// For each source, its lateness, all its partitions, and how this worker reads its part of them.
-    pub sources: Vec<(Lateness, Vec<PartitionId>, Open<Feed>)>,
+    /// What the sequencer needs; given on worker 0 alone.
+    pub sequencer: Option<Options>,
+    /// The first epoch of the run, and the watermark of each source in it.
+    pub first: (Epoch, Vec<Timestamp>),
+    /// For each source, how this worker reads its part of the partitions.
+    pub sources: Vec<Open<Feed>>,
     /// The sinks of views.
     pub tables: Vec<TableOutlet>,
     /// The sinks of append-only rows.
-    pub appends: Vec<AppendOutlet>,
-    /// Tells the time.
-    pub clock: Box<dyn Fn() -> Timestamp>,
-    /// Takes the record of each epoch, on worker 0, before anybody else hears of it.
-    pub record: Box<dyn FnMut(&EpochRecord)>,
+    pub appends: Vec<AppendSink>,
+    /// Where the states of folds come from and go to.
+    pub stores: Stores,
     /// Told, with a view's index, by how much the number of keys changes that this worker keeps for it.
     pub keys: Arc<dyn Fn(usize, i64)>,
 }
@@ -83,13 +83,13 @@ pub struct TableOutlet {
 }
 
 /// A sink of append-only rows.
-pub struct AppendOutlet {
+pub struct AppendSink {
     /// The sink's name.
     pub name: String,
     /// Whose rows: a source, or a row-wise view of one.
     pub input: Input,
     /// Called on each worker.
-    pub open: Open<Outlet<Append>>,
+    pub open: Open<AppendOutlet>,
 }
 
 type Batches<'s> = Stream<'s, Epoch, Vec<Arc<Batch>>>;
@@ -109,6 +109,10 @@ struct Graph<'s> {
     /// For each fold, what other folds contribute to it.
     contributions: Vec<Vec<Stream<'s, Epoch, Vec<Partial>>>>,
     sides: Vec<Stream<'s, Epoch, Vec<Side>>>,
+    /// What checkpoints wait for.
+    kept: Vec<Stream<'s, Epoch, Vec<()>>>,
+    first: (Epoch, Vec<Timestamp>),
+    stores: Stores,
     keys: Arc<dyn Fn(usize, i64)>,
 }
 
@@ -117,9 +121,8 @@ pub fn build(scope: Scope<'_, Epoch>, lowered: &Lowered, wiring: Wiring) {
     let (report_loop, reports) = scope.feedback::<Vec<Report>>(1);
     let (tables_loop, tables) = scope.feedback::<Vec<()>>(1);
     let (appends_loop, appends) = scope.feedback::<Vec<()>>(1);
-    let known = wiring.sources.iter().map(|(lateness, partitions, _)| (*lateness, partitions.clone())).collect();
-    let options = Options { pace: wiring.pace, sources: known, clock: wiring.clock, record: wiring.record };
-    let sequencer = sequencer(scope, reports, tables, appends, (scope.index() == 0).then_some(options));
+    let (kept_loop, kept) = scope.feedback::<Vec<()>>(1);
+    let sequencer = sequencer(scope, Feedbacks { reports, tables, appends, kept }, wiring.sequencer);
 
     let mut graph = Graph {
         scope,
@@ -132,22 +135,27 @@ pub fn build(scope: Scope<'_, Epoch>, lowered: &Lowered, wiring: Wiring) {
         deltas: BTreeMap::new(),
         contributions: lowered.folds.iter().map(|_| Vec::new()).collect(),
         sides: Vec::new(),
+        kept: Vec::new(),
+        first: wiring.first,
+        stores: wiring.stores,
         keys: wiring.keys,
     };
     let max_bytes = if wiring.appends.is_empty() { MAX_EPOCH_BYTES } else { MAX_APPENDED_EPOCH_BYTES };
-    let opens = wiring.sources.into_iter().map(|(_, _, open)| open);
-    let reports = opens.enumerate().map(|(index, open)| graph.source(index, max_bytes, open)).collect::<Vec<_>>();
+    let reports =
+        wiring.sources.into_iter().enumerate().map(|(index, open)| graph.source(index, max_bytes, open)).collect::<Vec<_>>();
     scope.concatenate(reports).connect_loop(report_loop);
     graph.views(lowered);
     let tables: Vec<_> = wiring.tables.into_iter().map(|table| graph.table(table)).collect();
     let appends: Vec<_> = wiring.appends.into_iter().map(|sink| graph.append(sink)).collect();
+    scope.concatenate(tables.iter().cloned().chain(std::mem::take(&mut graph.kept))).connect_loop(kept_loop);
     scope.concatenate(tables).connect_loop(tables_loop);
     scope.concatenate(appends).connect_loop(appends_loop);
 }
 
 impl<'s> Graph<'s> {
     fn source(&mut self, index: usize, max_bytes: usize, open: Open<Feed>) -> Stream<'s, Epoch, Vec<Report>> {
-        let built = source(self.scope, &self.plan.sources[index].name, index, max_bytes, self.ticks.clone(), open);
+        let place = Place { index, first: self.first.0, max_bytes };
+        let built = source(self.scope, &self.plan.sources[index].name, place, self.ticks.clone(), open);
         self.batches.push(built.batches);
         self.sides.push(built.dead_letters.map(|dead| Side::Dead(Box::new(dead))));
         self.sides.push(built.reports.clone().flat_map(move |report| match report {
@@ -228,7 +236,7 @@ impl<'s> Graph<'s> {
             match planned.input {
                 Input::Source(number) => {
                     let input = self.input(number, planned.stamped);
-                    let built = partial(self.scope, number, context, input, self.seals.clone());
+                    let built = partial(self.scope, self.announcement(number), context, input, self.seals.clone());
                     partials.push(built.partials);
                     self.sides.push(built.sides);
                 }
@@ -244,9 +252,10 @@ impl<'s> Graph<'s> {
         let (keys, views) = (Arc::clone(&self.keys), planned.components.iter().map(|c| c.view).collect::<Vec<_>>());
         let keys = Box::new(move |change| views.iter().for_each(|&view| keys(view, change)));
         let partials = self.scope.concatenate(partials);
-        let source = self.source_of(planned.input);
-        let folded = fold(self.scope, &name, source, keeper, partials, self.seals.clone(), keys);
+        let options = self.fold_options(index, name, self.source_of(planned.input), keys);
+        let folded = fold(self.scope, options, keeper, partials, self.seals.clone());
         self.sides.push(folded.sides);
+        self.kept.push(folded.saved);
         for component in &planned.components {
             match component.role {
                 Role::Rows(_) => {
@@ -260,6 +269,17 @@ impl<'s> Graph<'s> {
             }
         }
         true
+    }
+
+    fn announcement(&self, source: usize) -> Announcement {
+        Announcement { source, epoch: self.first.0, watermark: self.first.1[source] }
+    }
+
+    fn fold_options(&self, index: usize, name: String, source: usize, keys: Box<dyn Fn(i64)>) -> fold::Options {
+        let hashes = hashes_of(self.scope.index(), self.scope.peers());
+        let (restore, to) = ((self.stores.restore)(index, hashes.clone()), &self.stores.save);
+        let save = to(index, hashes);
+        fold::Options { name, begin: self.announcement(source), keys, restore, save }
     }
 
     fn context(&self, planned: &Fold, name: String, codec: Arc<KeyCodec>) -> Context {
@@ -305,15 +325,17 @@ impl<'s> Graph<'s> {
         let deltas: Vec<_> = table.views.iter().filter_map(|view| self.deltas.get(view).cloned()).collect();
         let deltas = self.scope.concatenate(deltas);
         let sides = self.scope.concatenate(self.sides.iter().cloned());
-        drain(self.scope, &table.name, table.owner, deltas, sides, self.seals.clone(), table.open)
+        drain(self.scope, &table.name, (table.owner, self.first.0), deltas, sides, self.seals.clone(), table.open)
     }
 
-    fn append(&self, sink: AppendOutlet) -> Stream<'s, Epoch, Vec<()>> {
+    fn append(&mut self, sink: AppendSink) -> Stream<'s, Epoch, Vec<()>> {
         let rows = match sink.input {
             Input::Source(source) => self.batches[source].clone(),
             Input::View(view) => self.mapped[&view].clone(),
         };
-        append(self.scope, &sink.name, rows, self.seals.clone(), sink.open)
+        let appended = append(self.scope, (&sink.name, self.first.0), rows, self.seals.clone(), sink.open);
+        self.kept.push(appended.kept);
+        appended.done
     }
 }
 

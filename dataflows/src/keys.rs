@@ -4,6 +4,7 @@
 //! are compared by it, and so that a range of hashes is a range of keys: workers own ranges by the hash modulo their number, and a
 //! checkpoint can be cut at any of them. It is xxHash3 with seed 0, fixed for ever: it outlives processes.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StringBuilder};
@@ -23,6 +24,22 @@ const PRESENT: u8 = 1;
 #[must_use]
 pub fn key_hash(key: &[u8]) -> u64 {
     key.first_chunk::<HASH_BYTES>().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}
+
+/// Returns the worker that keeps the keys of a hash: each has a range of hashes, so that what one worker saved can be read by any number.
+#[must_use]
+pub fn worker_of(hash: u64, peers: usize) -> u64 {
+    // The upper half of the product, which is below `peers`.
+    ((u128::from(hash) * peers as u128) >> 64) as u64
+}
+
+/// Returns the hashes of the keys that a worker keeps, both ends included.
+#[must_use]
+pub fn hashes_of(worker: usize, peers: usize) -> RangeInclusive<u64> {
+    let first = |worker: usize| ((worker as u128) << 64).div_ceil(peers as u128);
+    #[allow(clippy::cast_possible_truncation)] // below 2^64, since worker < peers
+    let range = first(worker) as u64..=(first(worker + 1) - 1) as u64;
+    range
 }
 
 /// Packs the columns of a key and unpacks them again.
@@ -229,5 +246,21 @@ mod tests {
         let columns: [ArrayRef; 1] = [Arc::new(StringArray::from(vec!["user_1"]))];
         let (_, interner) = keys_of(&codec, &columns);
         assert_eq!(key_hash(interner.key(0)), XxHash3_64::oneshot(b"user_1"));
+    }
+
+    #[test]
+    fn each_worker_keeps_the_hashes_of_its_range() {
+        for peers in [1, 2, 3, 4, 7, 64] {
+            let mut next = Some(0);
+            for worker in 0..peers {
+                let range = hashes_of(worker, peers);
+                assert_eq!(Some(*range.start()), next);
+                next = range.end().checked_add(1);
+                for hash in [*range.start(), *range.end()] {
+                    assert_eq!(worker_of(hash, peers), worker as u64);
+                }
+            }
+            assert_eq!(next, None, "the last range ends with the last hash");
+        }
     }
 }

@@ -10,6 +10,8 @@ mod expressions;
 pub mod keys;
 pub mod lower;
 pub mod operators;
+pub mod outlet;
 pub mod plan;
+pub mod saving;
 pub mod sql;
 pub mod state;

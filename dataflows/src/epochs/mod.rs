@@ -10,15 +10,21 @@
 //! ```
 //!
 //! One sequencer decides, on worker 0, so that the epochs are the same for all workers; [`pacing`] is its sense of time and
-//! [`watermark`] its knowledge of lateness, both pure. What it decided of an epoch is one [`EpochRecord`], handed out before
-//! anybody hears of it: with these records and the sources' offsets everything else can be computed again.
+//! [`watermark`] its knowledge of lateness, both pure. What it decided of an epoch is one [`EpochRecord`], which goes into the
+//! epoch log and is durable before anybody hears of it: with these records and the sources' offsets everything else can be
+//! computed again. A run that continues another one first repeats the records that it is given, and decides nothing until it has.
 
 pub mod pacing;
+mod sequence;
 pub mod sequencer;
 pub mod watermark;
 
+use std::collections::BTreeMap;
+
 use freshet_model::{Epoch, Offset, PartitionId, Progress, Timestamp};
 use serde::{Deserialize, Serialize};
+
+use watermark::Watermark;
 
 /// The part of a partition that belongs to an epoch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +80,39 @@ pub struct Seal {
     pub processing_time: Timestamp,
     /// The greatest event time among the epoch's records.
     pub newest: Option<Timestamp>,
+    /// Whether everybody is to keep what it holds as of the next epoch, for a later run to begin with.
+    pub checkpoint: bool,
+}
+
+/// What the epoch log tells, in its order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LogEntry {
+    /// A run began here.
+    Start(Start),
+    /// An epoch was sealed.
+    Epoch(EpochRecord),
+}
+
+/// The begin of a run: what its clock and its sources said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Start {
+    /// When it began: partitions are idle from then on at the earliest.
+    pub time: Timestamp,
+    /// For each source its partitions.
+    pub partitions: Vec<Vec<PartitionId>>,
+}
+
+/// What the sequencer knows as of an epoch: its part of a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The epoch, which is the last one that the checkpoint holds.
+    pub epoch: Epoch,
+    /// What everybody was told of it.
+    pub seal: Seal,
+    /// For each source, what is known of its partitions.
+    pub watermarks: Vec<Watermark>,
+    /// For each source and partition, the first offset behind the epoch.
+    pub ends: Vec<BTreeMap<PartitionId, Offset>>,
 }
 
 /// All that was decided about an epoch.

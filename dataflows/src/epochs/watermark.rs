@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 
 use freshet_model::{PartitionId, Progress, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use super::Cut;
 
 /// What a job says of a source's watermark. In microseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lateness {
     /// How far the watermark stays behind the greatest event time.
     pub delay: i64,
@@ -18,7 +19,7 @@ pub struct Lateness {
     pub idle_timeout: i64,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Partition {
     max_event_time: Timestamp,
     progress: Progress,
@@ -27,7 +28,7 @@ struct Partition {
 }
 
 /// The watermark of one source.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Watermark {
     lateness: Lateness,
     partitions: BTreeMap<PartitionId, Partition>,
@@ -35,11 +36,25 @@ pub struct Watermark {
 }
 
 impl Watermark {
-    /// Begins with nothing known of these partitions.
+    /// Begins with no partitions.
     #[must_use]
-    pub fn new(lateness: Lateness, partitions: &[PartitionId], now: Timestamp) -> Watermark {
-        let unknown = Partition { max_event_time: Timestamp::MIN, progress: Progress::Behind(0), active: now };
-        Watermark { lateness, partitions: partitions.iter().map(|&p| (p, unknown)).collect(), value: Timestamp::MIN }
+    pub fn new(lateness: Lateness) -> Watermark {
+        Watermark { lateness, partitions: BTreeMap::new(), value: Timestamp::MIN }
+    }
+
+    /// Begins a run with these partitions: nothing is known of how far each has been read, and none is idle yet, however long the
+    /// job has stood still.
+    pub fn start(&mut self, partitions: &[PartitionId], now: Timestamp) {
+        let known = std::mem::take(&mut self.partitions);
+        let time_of = |partition| known.get(partition).map_or(Timestamp::MIN, |known| known.max_event_time);
+        let begun = |partition| Partition { max_event_time: time_of(partition), progress: Progress::Behind(0), active: now };
+        self.partitions = partitions.iter().map(|partition| (*partition, begun(partition))).collect();
+    }
+
+    /// Returns the watermark.
+    #[must_use]
+    pub fn value(&self) -> Timestamp {
+        self.value
     }
 
     /// Takes in what an epoch brought of a partition, at the time at which the epoch was cut.
@@ -111,7 +126,24 @@ mod tests {
     }
 
     fn watermark() -> Watermark {
-        Watermark::new(LATENESS, &[0, 1], Timestamp(0))
+        let mut watermark = Watermark::new(LATENESS);
+        watermark.start(&[0, 1], Timestamp(0));
+        watermark
+    }
+
+    #[test]
+    fn a_job_that_stood_still_does_not_take_what_came_meanwhile_for_late() {
+        let mut watermark = watermark();
+        watermark.observe(&cut(0, Some(500), Progress::AtEnd), Timestamp(50));
+        watermark.observe(&cut(1, Some(400), Progress::AtEnd), Timestamp(50));
+        watermark.start(&[0, 1], Timestamp(100_000));
+        assert_eq!(watermark.advance(Timestamp(100_001)), Timestamp(390));
+        watermark.start(&[0, 1, 2], Timestamp(100_002));
+        assert_eq!(
+            watermark.advance(Timestamp(100_003)),
+            Timestamp(390),
+            "nothing is known of partition 2, and it does not go back"
+        );
     }
 
     #[test]

@@ -18,6 +18,7 @@ use timely::scheduling::SyncActivator;
 
 use crate::changes::{Delta, Side};
 use crate::epochs::Seal;
+use crate::outlet::Outlet;
 
 /// One epoch of a table sink.
 #[derive(Debug, Clone)]
@@ -32,20 +33,12 @@ pub struct SinkEpoch {
     pub sides: Vec<Side>,
 }
 
-/// The way to a sink's thread: plain functions, so that the operator does no I/O.
-pub struct Outlet<T> {
-    /// Takes what the sink is to do, without waiting.
-    pub send: Box<dyn FnMut(T)>,
-    /// Returns the first epoch that the sink has not finished.
-    pub finished: Box<dyn Fn() -> Epoch>,
-}
-
-/// Builds the drain of a table sink owned by worker `owner`; `open` is called on that worker alone, with the means to wake the operator when the
+/// Builds the drain of a table sink owned by worker `owner`, from the epoch `first`; `open` is called on that worker alone, with the means to wake the operator when the
 /// sink has finished something.
 pub fn drain<'s>(
     scope: Scope<'s, Epoch>,
     name: &str,
-    owner: usize,
+    (owner, first): (usize, Epoch),
     deltas: Stream<'s, Epoch, Vec<Delta>>,
     sides: Stream<'s, Epoch, Vec<Side>>,
     seals: Stream<'s, Epoch, Vec<Seal>>,
@@ -60,7 +53,7 @@ pub fn drain<'s>(
     let outlet = (scope.index() == owner).then(|| open(scope.worker().sync_activator_for(address)));
 
     builder.build(move |mut capabilities| {
-        let mut running = outlet.zip(capabilities.pop()).map(|(outlet, capability)| Running::new(outlet, capability));
+        let mut running = outlet.zip(capabilities.pop()).map(|(outlet, capability)| Running::new(outlet, capability, first));
         move |frontiers| {
             let Some(sink) = &mut running else {
                 seals.for_each(|_, seals| seals.clear());
@@ -90,8 +83,9 @@ struct Running {
 }
 
 impl Running {
-    fn new(outlet: Outlet<SinkEpoch>, capability: Capability<Epoch>) -> Running {
-        Running { outlet, capability, waiting: BTreeMap::new(), sealed: BTreeMap::new(), next: 0 }
+    fn new(outlet: Outlet<SinkEpoch>, mut capability: Capability<Epoch>, first: Epoch) -> Running {
+        capability.downgrade(&first);
+        Running { outlet, capability, waiting: BTreeMap::new(), sealed: BTreeMap::new(), next: first }
     }
 
     /// Hands over what is complete below `open`, and tells whether the sink has finished with everything.

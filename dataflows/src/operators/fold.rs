@@ -8,7 +8,8 @@
 //! ```
 //!
 //! # Frontiers
-//! The operator holds its capabilities at the oldest epoch that it has not processed. It processes `E` when the partials' frontier has
+//! The operator holds its capabilities at the oldest epoch that it has not processed; one more stands at a checkpoint's epoch until the states as of
+//! that epoch have been saved. It processes `E` when the partials' frontier has
 //! passed `E` and the watermark of `E` is known, hence every epoch once, in order, also those that brought nothing.
 //!
 //! # Invariants
@@ -16,27 +17,32 @@
 //! - What an epoch changes does not depend on how its partials were split.
 //! - A key with something left to close stands on the agenda at that watermark, or earlier.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use differential_dataflow::operators::arrange::{TraceAgent, TraceWriter};
 use differential_dataflow::trace::{Builder, Cursor, Description, Trace, TraceReader};
 use freshet_model::{Epoch, Timestamp};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Scope, Stream};
 use timely::progress::Antichain;
+use timely::scheduling::SyncActivator;
 
 use super::agenda::Agenda;
+use super::begin_at;
 use super::keep::{Changes, Keeper};
-use super::partial::Announced;
+use super::partial::{Announced, Announcement};
 use crate::arrangement::{StateBuilder, StateSpine, Update};
 use crate::changes::{Delta, Partial, Side};
 use crate::epochs::Seal;
-use crate::keys::key_hash;
+use crate::keys::{key_hash, worker_of};
+use crate::saving::{Restore, SaveOutlet, Saving};
 use crate::state::State;
+
+/// So many states are put into an arrangement at once while it is restored.
+const RESTORED_AT_ONCE: usize = 4096;
 
 /// The streams of a fold.
 pub struct Folded<'s> {
@@ -46,6 +52,22 @@ pub struct Folded<'s> {
     pub contributions: Stream<'s, Epoch, Vec<(usize, Partial)>>,
     /// Rows that have no value.
     pub sides: Stream<'s, Epoch, Vec<Side>>,
+    /// Holds nothing: its frontier says of which epochs checkpoints have been saved.
+    pub saved: Stream<'s, Epoch, Vec<()>>,
+}
+
+/// What a fold needs from outside.
+pub struct Options {
+    /// Name, for people.
+    pub name: String,
+    /// The first watermark.
+    pub begin: Announcement,
+    /// Told by how much the number of keys changes.
+    pub keys: Box<dyn Fn(i64)>,
+    /// The states that an earlier run saved of this worker's keys, in the order of keys.
+    pub restore: Restore,
+    /// Where states are saved, given the means to wake the operator when there is room again or an epoch's states are durable.
+    pub save: Box<dyn FnOnce(SyncActivator) -> SaveOutlet>,
 }
 
 /// The arrangement as the operator that writes it sees it.
@@ -63,42 +85,51 @@ struct Fold {
     keys: Box<dyn Fn(i64)>,
 }
 
-/// Builds a fold of partials whose input is source number `source`, for the watermarks; `keys` is told by how much the number of keys changes.
+/// Builds a fold of partials.
 pub fn fold<'s>(
     scope: Scope<'s, Epoch>,
-    name: &str,
-    source: usize,
+    options: Options,
     keeper: Keeper,
     partials: Stream<'s, Epoch, Vec<Partial>>,
     seals: Stream<'s, Epoch, Vec<Seal>>,
-    keys: Box<dyn Fn(i64)>,
 ) -> Folded<'s> {
-    let mut builder = OperatorBuilder::new(format!("Fold {name}"), scope);
-    let mut partials = builder.new_input(partials, Exchange::new(|partial: &Partial| key_hash(&partial.key)));
+    let mut builder = OperatorBuilder::new(format!("Fold {}", options.name), scope);
+    let peers = scope.peers();
+    let by_key = Exchange::new(move |partial: &Partial| worker_of(key_hash(&partial.key), peers));
+    let mut partials = builder.new_input(partials, by_key);
     let mut seals = builder.new_input(seals, Pipeline);
     let (deltas_out, deltas) = builder.new_output();
     let (contributions_out, contributions) = builder.new_output();
     let (sides_out, sides) = builder.new_output();
+    let (_saved_out, saved) = builder.new_output::<Vec<()>>();
     let mut deltas_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<Delta>>>::from(deltas_out);
     let mut contributions_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<(usize, Partial)>>>::from(contributions_out);
     let mut sides_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<Side>>>::from(sides_out);
 
     let info = builder.operator_info();
     let activator = scope.activator_for(info.address.clone());
+    let save = (options.save)(scope.worker().sync_activator_for(info.address.to_vec()));
+    let again = scope.activator_for(info.address.clone());
     let spine = StateSpine::new(info.clone(), None, Some(activator));
     let (reader, writer) = TraceAgent::new(spine, info, None);
-    let mut fold = Fold { keeper, agenda: Agenda::default(), states: States { reader, writer }, keys };
+    let first = options.begin.epoch;
+    let mut fold = Fold { keeper, agenda: Agenda::default(), states: States { reader, writer }, keys: options.keys };
+    fold.restore(options.restore, first);
+    let mut saving = Saving::new(save, again);
 
     builder.build(move |capabilities| {
-        let mut capabilities: Option<[Capability<Epoch>; 3]> =
-            Some(capabilities.try_into().unwrap_or_else(|_| panic!("invariant: timely gives a capability for each output")));
-        let mut announced = Announced::new(source);
+        let mut capabilities = begin_at::<4>(capabilities, first);
+        let mut announced = Announced::new(options.begin);
         let mut brought: BTreeMap<Epoch, Vec<Partial>> = BTreeMap::new();
-        let (mut next, mut sealed) = (0, None);
+        let mut checkpoints = BTreeSet::new();
+        let (mut next, mut sealed) = (first, None);
 
         move |frontiers| {
             seals.for_each(|time, seals| {
-                seals.drain(..).for_each(|seal| announced.advance(*time.time(), &seal));
+                for seal in seals.drain(..) {
+                    announced.advance(*time.time(), &seal);
+                    checkpoints.extend(seal.checkpoint.then(|| *time.time() + 1));
+                }
                 sealed = sealed.max(Some(*time.time()));
             });
             partials.for_each(|time, partials| brought.entry(*time.time()).or_default().append(partials));
@@ -108,7 +139,7 @@ pub fn fold<'s>(
 
             // Once the input has ended, the epochs that remain are those that have been sealed.
             let ended = frontiers[0].frontier().is_empty();
-            let open = frontiers[0].frontier().first().copied().unwrap_or_else(|| sealed.map_or(0, |epoch| epoch + 1));
+            let open = frontiers[0].frontier().first().copied().unwrap_or_else(|| sealed.map_or(first, |epoch| epoch + 1));
             while next < open
                 && let Some(watermark) = announced.of(next)
             {
@@ -116,17 +147,22 @@ pub fn fold<'s>(
                 deltas_out.session(&held[0]).give_container(&mut sent.deltas);
                 contributions_out.session(&held[1]).give_container(&mut sent.contributions);
                 sides_out.session(&held[2]).give_container(&mut sent.sides);
+                if checkpoints.remove(&next) {
+                    saving.begin(next, &mut fold.states.reader);
+                }
                 next += 1;
-                held.iter_mut().for_each(|capability| capability.downgrade(&next));
+                held[..3].iter_mut().for_each(|capability| capability.downgrade(&next));
                 announced.forget(next);
             }
+            saving.advance();
+            held[3].downgrade(&saving.oldest().unwrap_or(next));
             fold.states.compact(next);
-            if ended && frontiers[1].frontier().is_empty() && next >= open {
+            if ended && frontiers[1].frontier().is_empty() && next >= open && saving.oldest().is_none() {
                 capabilities = None;
             }
         }
     });
-    Folded { deltas, contributions, sides }
+    Folded { deltas, contributions, sides, saved }
 }
 
 /// What an epoch sends.
@@ -137,6 +173,30 @@ struct Sent {
 }
 
 impl Fold {
+    /// Takes in the states of an earlier run.
+    fn restore(&mut self, entries: Restore, first: Epoch) {
+        let mut builder = StateBuilder::with_capacity(0, 0, 0);
+        let mut chunk = Vec::with_capacity(RESTORED_AT_ONCE);
+        let mut keys = 0;
+        for (key, value) in entries {
+            if let Some(deadline) = self.keeper.next_closing(&State::decode(&value)) {
+                self.agenda.enter(deadline, &key);
+            }
+            keys += 1;
+            chunk.push(((key, value), first.saturating_sub(1), 1));
+            if chunk.len() == RESTORED_AT_ONCE {
+                builder.push(&mut chunk);
+                chunk.clear();
+            }
+        }
+        if keys > 0 {
+            builder.push(&mut chunk);
+            let [lower, upper, since] = [0, first, 0].map(Antichain::from_elem);
+            self.states.writer.insert(builder.done(Description::new(lower, upper, since)), Some(first - 1));
+            (self.keys)(keys);
+        }
+    }
+
     fn process(&mut self, epoch: Epoch, brought: Vec<Partial>, watermark: Timestamp) -> Sent {
         let due = self.agenda.take_due(watermark);
         let (mut deltas, mut sides) = (Vec::new(), Vec::new());

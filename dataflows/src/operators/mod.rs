@@ -19,3 +19,14 @@ pub mod regroup;
 pub mod rows;
 pub mod source;
 pub mod stamp;
+
+use freshet_model::Epoch;
+use timely::dataflow::operators::Capability;
+
+/// Moves the capabilities that timely gives an operator, one for each of its outputs, to the first epoch of the run.
+fn begin_at<const N: usize>(given: Vec<Capability<Epoch>>, first: Epoch) -> Option<[Capability<Epoch>; N]> {
+    let mut capabilities: [Capability<Epoch>; N] =
+        given.try_into().unwrap_or_else(|_| panic!("invariant: timely gives a capability for each output"));
+    capabilities.iter_mut().for_each(|capability| capability.downgrade(&first));
+    Some(capabilities)
+}

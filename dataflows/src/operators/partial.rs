@@ -31,6 +31,17 @@ pub struct Partials<'s> {
     pub sides: Stream<'s, Epoch, Vec<Side>>,
 }
 
+/// The watermark of a source in the first epoch of a run.
+#[derive(Debug, Clone, Copy)]
+pub struct Announcement {
+    /// Index of the source.
+    pub source: usize,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The watermark.
+    pub watermark: Timestamp,
+}
+
 /// The watermarks of a source that have been announced and may still be needed.
 pub(crate) struct Announced {
     source: usize,
@@ -38,8 +49,9 @@ pub(crate) struct Announced {
 }
 
 impl Announced {
-    pub(crate) fn new(source: usize) -> Announced {
-        Announced { source, by_epoch: BTreeMap::from([(0, Timestamp::MIN)]) }
+    /// Begins with the watermark of the run's first epoch.
+    pub(crate) fn new(begin: Announcement) -> Announced {
+        Announced { source: begin.source, by_epoch: BTreeMap::from([(begin.epoch, begin.watermark)]) }
     }
 
     /// Takes in the seal of `epoch`, which holds the watermark of the next one.
@@ -65,10 +77,10 @@ struct Held {
     sum: Preaggregate,
 }
 
-/// Aggregates batches of source number `source` for a fold.
+/// Aggregates batches of a source for a fold.
 pub fn partial<'s>(
     scope: Scope<'s, Epoch>,
-    source: usize,
+    begin: Announcement,
     context: Arc<Context>,
     batches: Stream<'s, Epoch, Vec<Arc<Batch>>>,
     seals: Stream<'s, Epoch, Vec<Seal>>,
@@ -83,7 +95,7 @@ pub fn partial<'s>(
     let mut sides_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<Side>>>::from(sides_out);
 
     builder.build(move |_| {
-        let mut announced = Announced::new(source);
+        let mut announced = Announced::new(begin);
         let mut held: BTreeMap<Epoch, Held> = BTreeMap::new();
 
         move |frontiers| {

@@ -5,7 +5,7 @@
 mod harness;
 mod naive;
 
-use harness::{Event, MINUTE, Outcome, run};
+use harness::{Event, MINUTE, Outcome, run, run_with_crashes};
 use proptest::prelude::*;
 
 const VIEWS: &[(&str, &str)] = &[
@@ -67,6 +67,11 @@ proptest! {
             let outcome = run(VIEWS, &events, workers, seed, true);
             check(&outcome, &events);
         }
+    }
+
+    #[test]
+    fn tables_equal_naive_recomputation_after_crashes_and_with_other_numbers_of_workers(events in events(), seed in any::<u64>()) {
+        check(&run_with_crashes(VIEWS, &events, &[1, 3, 2, 4, 1], seed), &events);
     }
 }
 

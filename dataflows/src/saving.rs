@@ -1,0 +1,143 @@
+//! Saves the states of a fold as of one epoch, a little at each turn, while the dataflow goes on.
+//!
+//! The runs of an arrangement never change: a cursor that is made right after an epoch has been processed shows that epoch for as
+//! long as it is kept, whatever is added behind it.
+
+use std::ops::RangeInclusive;
+
+use differential_dataflow::operators::arrange::TraceAgent;
+use differential_dataflow::trace::cursor::CursorList;
+use differential_dataflow::trace::{Cursor, Navigable, TraceReader};
+use freshet_model::Epoch;
+use timely::scheduling::{Activator, SyncActivator};
+
+use crate::arrangement::{StateBatch, StateSpine};
+
+/// So much is copied in one turn: a fraction of a millisecond's work.
+const TURN_BYTES: usize = 256 << 10;
+
+/// Saved states in the order of keys, without the other workers' keys.
+pub type Restore = Box<dyn Iterator<Item = (Vec<u8>, Vec<u8>)>>;
+
+/// What is to be saved of a fold on one worker.
+#[derive(Debug)]
+pub enum Save {
+    /// These states, as of an epoch; further ones follow.
+    States(Epoch, States),
+    /// There are no further states of the epoch.
+    End(Epoch),
+}
+
+/// Keys and values, end to end.
+#[derive(Debug, Default)]
+pub struct States {
+    bytes: Vec<u8>,
+    /// Lengths of each key and its value.
+    lengths: Vec<(usize, usize)>,
+}
+
+impl States {
+    fn push(&mut self, key: &[u8], value: &[u8]) {
+        self.bytes.extend_from_slice(key);
+        self.bytes.extend_from_slice(value);
+        self.lengths.push((key.len(), value.len()));
+    }
+
+    /// Returns the keys and values, in the order of keys.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let mut rest = &self.bytes[..];
+        self.lengths.iter().map(move |&(key, value)| {
+            let (entry, after) = rest.split_at(key + value);
+            rest = after;
+            entry.split_at(key)
+        })
+    }
+}
+
+/// The way to the thread that saves states.
+pub struct SaveOutlet {
+    /// Takes what is to be saved, without waiting.
+    pub send: Box<dyn FnMut(Save)>,
+    /// Tells whether the thread has room for more.
+    pub has_room: Box<dyn Fn() -> bool>,
+    /// Returns the first epoch after the newest one whose states are durable.
+    pub finished: Box<dyn Fn() -> Epoch>,
+}
+
+/// Where saved states come from and go to, on one worker: plain functions, each given the index of the fold.
+pub struct Stores {
+    /// Opens what an earlier run saved of the keys in a range of hashes.
+    pub restore: Box<dyn Fn(usize, RangeInclusive<u64>) -> Restore>,
+    /// Opens the way to the thread that saves the states of a range of hashes.
+    pub save: Box<dyn Fn(usize, RangeInclusive<u64>) -> Box<dyn FnOnce(SyncActivator) -> SaveOutlet>>,
+}
+
+type StateCursor = CursorList<<StateBatch as Navigable>::Cursor>;
+
+/// What a fold is saving.
+pub(crate) struct Saving {
+    outlet: SaveOutlet,
+    again: Activator,
+    /// The epoch, and how far its states have been copied.
+    copying: Option<(Epoch, StateCursor, Vec<StateBatch>)>,
+    /// The epoch whose states have all been sent.
+    sent: Option<Epoch>,
+}
+
+impl Saving {
+    /// Begins with nothing to save; `again` gives the operator another turn.
+    pub(crate) fn new(outlet: SaveOutlet, again: Activator) -> Saving {
+        Saving { outlet, again, copying: None, sent: None }
+    }
+
+    /// Begins to save what an arrangement holds now.
+    pub(crate) fn begin(&mut self, epoch: Epoch, states: &mut TraceAgent<StateSpine>) {
+        let (cursor, storage) = states.cursor();
+        self.copying = Some((epoch, cursor, storage));
+    }
+
+    /// Copies a turn's worth.
+    pub(crate) fn advance(&mut self) {
+        if self.sent.is_some_and(|epoch| epoch < (self.outlet.finished)()) {
+            self.sent = None;
+        }
+        let Some((epoch, cursor, storage)) = &mut self.copying else { return };
+        if !(self.outlet.has_room)() {
+            return;
+        }
+        let states = copy(cursor, storage);
+        let epoch = *epoch;
+        let is_last = !cursor.key_valid(storage);
+        (self.outlet.send)(Save::States(epoch, states));
+        if is_last {
+            (self.outlet.send)(Save::End(epoch));
+            (self.copying, self.sent) = (None, Some(epoch));
+        } else {
+            self.again.activate();
+        }
+    }
+
+    /// Returns the epoch whose states are not saved yet.
+    pub(crate) fn oldest(&self) -> Option<Epoch> {
+        self.sent.or_else(|| self.copying.as_ref().map(|(epoch, _, _)| *epoch))
+    }
+}
+
+/// Copies the next states.
+fn copy(cursor: &mut StateCursor, storage: &Vec<StateBatch>) -> States {
+    let mut states = States::default();
+    while states.bytes.len() < TURN_BYTES
+        && let Some(key) = cursor.get_key(storage)
+    {
+        while let Some(value) = cursor.get_val(storage) {
+            let mut count = 0;
+            cursor.map_times(storage, |_, diff| count += diff);
+            if count > 0 {
+                states.push(key, value);
+            }
+            cursor.step_val(storage);
+        }
+        cursor.step_key(storage);
+    }
+    states
+}
