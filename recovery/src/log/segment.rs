@@ -24,8 +24,6 @@ pub(super) struct Target {
 pub(super) struct Stretch {
     /// What its first record continues.
     pub(super) previous: Link,
-    /// The generation since which the state counts, as its first record says.
-    pub(super) base: u64,
     /// Whether the first record is the generation's own Start, and not one of a further segment.
     pub(super) is_whole: bool,
     /// The first epoch.
@@ -140,11 +138,10 @@ impl Scan<'_> {
         }
         let end = Target { link, next: record.epoch };
         let Some(stretch) = &mut self.stretch else {
-            let (base, payload) = split_start(record.payload).ok_or("the start of the generation is too short")?;
+            let (_, payload) = split_start(record.payload).ok_or("the start of the generation is too short")?;
             let entry = Entry::Start { generation: record.generation, next: record.epoch, payload };
             self.stretch = Some(Stretch {
                 previous: record.previous,
-                base,
                 is_whole: record.kind == Kind::Start,
                 first: record.epoch,
                 end,
