@@ -17,7 +17,7 @@ use crate::timed::Timed;
 
 /// The pause after the first call that failed; each one is half as long again as the one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// A call may take so long to get through.
 const CONNECT: Duration = Duration::from_secs(2);
 

@@ -100,8 +100,7 @@ impl Hello {
         };
         let [from, to, processes, workers] = [cursor.u32()?, cursor.u32()?, cursor.u32()?, cursor.u32()?];
         let (job, seen) = (cursor.u64()?, cursor.u64()?);
-        let hello =
-            Hello { kind, from, to, processes, workers, job, seen, incarnation: cursor.array()?, nonce: cursor.array()? };
+        let hello = Hello { kind, from, to, processes, workers, job, seen, incarnation: cursor.array()?, nonce: cursor.array()? };
         cursor.end(hello)
     }
 }

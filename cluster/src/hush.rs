@@ -72,6 +72,6 @@ fn is_echo(info: &PanicHookInfo<'_>) -> bool {
 }
 
 /// Tells whether the text is one of those with which timely's threads take each other down.
-pub(crate) fn is_of_communication(text: &str) -> bool {
+fn is_of_communication(text: &str) -> bool {
     text.starts_with("timely communication error") || text.starts_with("MergeQueue poisoned")
 }

@@ -38,12 +38,7 @@ pub(crate) fn lead(core: &Arc<Core>, generation: u64, greeting: Vec<u8>) -> Resu
     }
 }
 
-fn attempt(
-    incarnation: &mut Incarnation,
-    generation: u64,
-    greeting: &[u8],
-    patience: &mut Patience<'_>,
-) -> Result<(), Stop> {
+fn attempt(incarnation: &mut Incarnation, generation: u64, greeting: &[u8], patience: &mut Patience<'_>) -> Result<(), Stop> {
     gather_members(incarnation, generation, patience)?;
     let id: IncarnationId = nonce()?.first_chunk().copied().expect("invariant: 16 of 32 bytes");
     let gate = &incarnation.core.gate;
@@ -104,12 +99,7 @@ fn tell(incarnation: &Incarnation, frame: &Frame) -> Result<(), Stop> {
 }
 
 /// Waits until everybody has said `expected`; with `Linked`, also for everybody's data connection.
-fn hear(
-    incarnation: &mut Incarnation,
-    patience: &mut Patience<'_>,
-    generation: u64,
-    expected: &Frame,
-) -> Result<(), Stop> {
+fn hear(incarnation: &mut Incarnation, patience: &mut Patience<'_>, generation: u64, expected: &Frame) -> Result<(), Stop> {
     let mut missing: BTreeSet<usize> = incarnation.others().collect();
     let with_data = *expected == Frame::Linked;
     while !missing.is_empty() || (with_data && incarnation.data.len() < incarnation.others().count()) {

@@ -22,7 +22,7 @@ use crate::error::{Ended, Lost};
 use crate::hush::{self, Hush};
 use crate::incarnation::Incarnation;
 use crate::links::Links;
-use crate::stream::DataStream;
+use crate::stream::{DataStream, Tally};
 
 /// How long a worker sleeps that has nothing to do, before it looks whether its incarnation goes on.
 const LOOK: Duration = Duration::from_millis(50);
@@ -74,7 +74,7 @@ impl Running {
     }
 
     /// Gives the connections to timely.
-    fn builders(&mut self) -> Result<(Vec<AllocatorBuilder>, Box<dyn Any + Send>), String> {
+    fn builders(&mut self, streams: &Tally) -> Result<(Vec<AllocatorBuilder>, Box<dyn Any + Send>), String> {
         let member = &self.incarnation.core.member;
         let (process, workers) = (member.process, member.workers);
         match member.processes() {
@@ -85,7 +85,7 @@ impl Running {
         let data = std::mem::take(&mut self.incarnation.data);
         let mut sockets: Vec<Option<DataStream>> = (0..member.processes()).map(|_| None).collect();
         for (peer, socket) in data {
-            sockets[peer] = Some(DataStream::new(socket, Arc::clone(&self.incarnation.links), peer));
+            sockets[peer] = Some(DataStream::new(socket, Arc::clone(&self.incarnation.links), peer, streams.clone()));
         }
         let inside = ProcessBuilder::new_typed_vector(workers, Hooks::default().refill, None);
         let (builders, threads) = initialize_networking_from_sockets(inside, sockets, process, workers, Hooks::default())
@@ -110,7 +110,8 @@ where
 {
     let _hush = Hush::new();
     let links = Arc::clone(&running.incarnation.links);
-    let (builders, network) = running.builders().map_err(Ended::Start)?;
+    let streams = Tally::default();
+    let (builders, network) = running.builders(&streams).map_err(Ended::Start)?;
     let of_workers = Arc::clone(&links);
     let begun = timely::execute::execute_from(builders, Box::new(()), WorkerConfig::default(), move |worker| {
         watched(worker, &of_workers, &work)
@@ -133,6 +134,8 @@ where
         links.end(Ended::Panic(panic));
     }
     links.wait_for_byes();
+    drop(running);
+    streams.wait();
     links.ended().map_or(Ok(results), Err)
 }
 

@@ -13,7 +13,8 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use timely::communication::allocator::zero_copy::stream::Stream;
 
@@ -31,11 +32,28 @@ pub(crate) struct DataStream {
     links: Arc<Links>,
     peer: usize,
     place: Place,
+    tally: Tally,
+}
+
+/// Counts the streams that timely's threads hold.
+///
+/// timely waits for its threads unless one of them panicked; then this does.
+#[derive(Clone, Default)]
+pub(crate) struct Tally(Arc<()>);
+
+impl Tally {
+    /// Waits until all streams are gone, which is soon: their sockets are shut down.
+    pub(crate) fn wait(&self) {
+        let until = Instant::now() + GRACE;
+        while Arc::strong_count(&self.0) > 1 && Instant::now() < until {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
 }
 
 impl DataStream {
-    pub(crate) fn new(socket: Arc<TcpStream>, links: Arc<Links>, peer: usize) -> DataStream {
-        DataStream { socket, links, peer, place: Place::default() }
+    pub(crate) fn new(socket: Arc<TcpStream>, links: Arc<Links>, peer: usize, tally: Tally) -> DataStream {
+        DataStream { socket, links, peer, place: Place::default(), tally }
     }
 
     /// Reads from the socket; `None` once the incarnation is over.
@@ -117,7 +135,7 @@ impl Write for DataStream {
 
 impl Stream for DataStream {
     fn try_clone(&self) -> io::Result<DataStream> {
-        Ok(DataStream::new(Arc::clone(&self.socket), Arc::clone(&self.links), self.peer))
+        Ok(DataStream::new(Arc::clone(&self.socket), Arc::clone(&self.links), self.peer, self.tally.clone()))
     }
 
     fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
