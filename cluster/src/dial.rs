@@ -164,3 +164,66 @@ fn connect(address: &str) -> io::Result<TcpStream> {
     }
     Err(last)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::forming::{Forming, Role};
+    use crate::listener::Listener;
+    use crate::member::{Member, Secret, Timeouts};
+
+    fn listeners() -> [Listener; 2] {
+        let ports = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").expect("a free port"));
+        let addresses = ports.each_ref().map(|port| port.local_addr().expect("bound").to_string()).to_vec();
+        drop(ports);
+        [0, 1].map(|process| {
+            let (addresses, secret, timeouts) = (addresses.clone(), Secret::new("of the tests"), Timeouts::default());
+            Listener::bind(&Member { process, addresses, secret, job: 1, workers: 1, timeouts }).expect("free")
+        })
+    }
+
+    fn form([leader, follower]: &mut [Listener; 2]) -> [Forming; 2] {
+        thread::scope(|scope| {
+            let led = scope.spawn(|| leader.form(Role::Leader { generation: 1, greeting: Vec::new() }));
+            let followed = follower.form(Role::Follower).expect("the leader is there");
+            [led.join().expect("no panic").expect("the follower is there"), followed]
+        })
+    }
+
+    #[test]
+    fn a_connection_of_another_incarnation_is_refused() {
+        let mut listeners = listeners();
+        let late = |kind| Call { to: 0, kind, incarnation: [9; 16] };
+        let refused = |core: &Core, kind, expected| {
+            let outcome = once(core, late(kind));
+            assert!(matches!(outcome, Err(Trouble::Refused(refusal)) if refusal == expected), "{kind:?}");
+        };
+        refused(listeners[1].core(), Kind::Data, Refusal::Busy);
+        let formed = form(&mut listeners);
+        refused(listeners[1].core(), Kind::Data, Refusal::Incarnation);
+        refused(listeners[1].core(), Kind::Join, Refusal::Taken);
+        drop(formed);
+        refused(listeners[1].core(), Kind::Data, Refusal::Busy);
+    }
+
+    #[test]
+    fn who_does_not_prove_the_secret_is_not_believed() {
+        let impostor = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let addresses = vec![impostor.local_addr().expect("bound").to_string(), "127.0.0.1:0".to_owned()];
+        let (secret, timeouts) = (Secret::new("of the tests"), Timeouts::default());
+        let member = Member { process: 1, addresses, secret, job: 1, workers: 1, timeouts };
+        let listener = Listener::bind(&member).expect("free");
+        let lie = thread::spawn(move || {
+            let (mut socket, _) = impostor.accept().expect("it calls");
+            let hello = Hello::read(&mut socket).expect("whole");
+            socket.write_all(&Answer::Challenge([1; 32]).encode()).expect("it listens");
+            let theirs = Secret::new("a guess");
+            let welcome = Answer::Welcome(Proofs::new(&theirs, &hello, &[1; 32]).answer(None));
+            socket.write_all(&welcome.encode()).expect("it listens");
+            socket
+        });
+        let outcome = once(listener.core(), Call { to: 0, kind: Kind::Join, incarnation: [0; 16] });
+        assert!(matches!(outcome, Err(Trouble::Io(error)) if error.kind() == io::ErrorKind::InvalidData));
+        drop(lie.join());
+    }
+}

@@ -78,6 +78,10 @@ fn answer(core: &Core, socket: &Arc<TcpStream>) -> Result<(), Turned> {
     let welcome = Answer::Welcome(proofs.answer(None)).encode();
     let settled = writer.write_all(&welcome).and_then(|()| settle(socket));
     settled.inspect_err(|_| core.gate.release(ticket))?;
+    if !core.forget(socket) {
+        core.gate.release(ticket);
+        return Err(Turned::Unclear("too many unknown callers at once"));
+    }
     core.gate.enter(ticket, hello.seen, Arc::clone(socket));
     Ok(())
 }
@@ -129,18 +133,18 @@ mod tests {
         let good =
             Hello { kind: Kind::Join, from: 1, to: 0, processes: 3, workers: 2, job: 5, seen: 0, incarnation, nonce: [0; 32] };
         assert_eq!(compare(&own, &good), Ok(()));
+        let control = Hello { kind: Kind::Control, from: 2, to: 1, ..good.clone() };
         for (hello, refusal) in [
             (Hello { processes: 2, ..good.clone() }, Refusal::Processes(3)),
             (Hello { to: 1, ..good.clone() }, Refusal::Misdirected(0)),
             (Hello { from: 3, ..good.clone() }, Refusal::Index),
             (Hello { from: 0, ..good.clone() }, Refusal::Index),
             (Hello { job: 6, ..good.clone() }, Refusal::Job),
-            (Hello { workers: 1, ..good.clone() }, Refusal::Workers(2)),
+            (Hello { workers: 1, ..good }, Refusal::Workers(2)),
         ] {
             assert_eq!(compare(&own, &hello), Err(refusal));
         }
         let follower = Member { process: 1, ..own };
-        let control = Hello { kind: Kind::Control, from: 2, to: 1, ..good.clone() };
         assert_eq!(compare(&follower, &control), Ok(()));
         assert_eq!(compare(&follower, &Hello { kind: Kind::Join, ..control }), Err(Refusal::Index), "only the leader is joined");
     }

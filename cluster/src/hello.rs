@@ -245,7 +245,7 @@ mod tests {
         for length in 0..bytes.len() {
             assert!(Hello::read(&mut &bytes[..length]).is_err(), "{length} bytes");
         }
-        let mut other = bytes.clone();
+        let mut other = bytes;
         other[8] = 200;
         assert!(matches!(Hello::read(&mut &other[..]), Err(Unclear::Version)));
         assert!(matches!(Hello::read(&mut &b"GET / HTTP/1.1\r\n\r\n"[..]), Err(Unclear::Garbage)));

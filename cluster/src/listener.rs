@@ -39,6 +39,14 @@ impl Core {
         self.stop.get().is_some_and(|stop| stop.load(Ordering::SeqCst))
     }
 
+    /// Takes a caller off the list of unknown ones; false when it has been sent away.
+    pub(crate) fn forget(&self, socket: &Arc<TcpStream>) -> bool {
+        let mut strangers = self.strangers();
+        let before = strangers.len();
+        strangers.retain(|stranger| !Arc::ptr_eq(stranger, socket));
+        strangers.len() < before
+    }
+
     fn strangers(&self) -> MutexGuard<'_, VecDeque<Arc<TcpStream>>> {
         self.strangers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -97,6 +105,13 @@ impl Listener {
     }
 }
 
+#[cfg(test)]
+impl Listener {
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
+    }
+}
+
 impl Drop for Listener {
     fn drop(&mut self) {
         let Some((socket, thread)) = self.accepting.take() else { return };
@@ -148,11 +163,11 @@ fn hear(core: &Arc<Core>, stranger: TcpStream) {
     let (greeted, of_thread) = (Arc::clone(&stranger), Arc::clone(core));
     let greet = move || {
         greeting::greet(&of_thread, &greeted);
-        of_thread.strangers().retain(|other| !Arc::ptr_eq(other, &greeted));
+        of_thread.forget(&greeted);
     };
     let builder = thread::Builder::new().name("freshet:greet".to_owned()).stack_size(STACK_BYTES);
     if let Err(error) = builder.spawn(greet) {
-        core.strangers().retain(|other| !Arc::ptr_eq(other, &stranger));
+        core.forget(&stranger);
         warn(core, "cannot greet a caller", &error.to_string());
     }
 }

@@ -97,7 +97,7 @@ impl Running {
 /// Runs `work` on every worker of this process until all dataflows of the cluster are complete, and returns what it returned.
 ///
 /// When the incarnation ends before that, `work` has to return soon: it looks at [`Handle::is_over`] as often as it steps its
-/// worker, and is woken when it sleeps. One that goes on stepping is brought down after a second. `work` ends its dataflows early
+/// worker, and is woken when it sleeps. One that goes on stepping is brought down after two seconds. `work` ends its dataflows early
 /// only after [`Handle::abandon`]: the other processes would wait for them.
 ///
 /// # Errors

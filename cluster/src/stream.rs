@@ -22,7 +22,7 @@ use crate::links::Links;
 use crate::place::{HEADER_BYTES, Place};
 
 /// Workers have so long to end after their incarnation.
-const GRACE: Duration = Duration::from_secs(1);
+const GRACE: Duration = Duration::from_secs(2);
 /// No message is filled up with more zeros than these.
 const MAX_FILLING_BYTES: u64 = 1 << 30;
 

@@ -106,11 +106,10 @@ fn who_is_missing_is_named_when_time_is_up() {
 
 #[test]
 fn a_flag_ends_the_waiting() {
-    let members = members(2, 1);
-    for process in 0..2 {
+    for member in members(2, 1) {
         let stop = Arc::new(AtomicBool::new(false));
-        let mut listener = Listener::bind(&members[process]).expect("free").stopped_by(Arc::clone(&stop));
-        let waiting = thread::spawn(move || listener.form(role(process, 1)).err());
+        let mut listener = Listener::bind(&member).expect("free").stopped_by(Arc::clone(&stop));
+        let waiting = thread::spawn(move || listener.form(role(member.process, 1)).err());
         stop.store(true, Ordering::SeqCst);
         assert!(matches!(waiting.join().expect("no panic"), Some(Error::Interrupted)));
     }
@@ -125,19 +124,15 @@ fn a_generation_is_used_once() {
     assert!(matches!(again, Error::Stale { generation: 5, seen: 5, process: 0 }), "{again}");
 
     // A leader that has forgotten everything meets a follower that has not.
-    let (leader, follower) = all.split_at_mut(1);
-    drop(std::mem::replace(&mut leader[0], Listener::bind(&members_alone(&members[0])).expect("listens nowhere")));
-    leader[0] = Listener::bind(&members[0]).expect("free again");
+    let mut follower = all.remove(1);
+    drop(all);
+    let mut leader = Listener::bind(&members[0]).expect("free again");
     thread::scope(|scope| {
-        let waiting = scope.spawn(|| follower[0].form(role(1, 0)));
-        let stale = leader[0].form(role(0, 5)).err().expect("the follower has seen 5");
+        let waiting = scope.spawn(|| follower.form(role(1, 0)));
+        let stale = leader.form(role(0, 5)).err().expect("the follower has seen 5");
         assert!(matches!(stale, Error::Stale { generation: 5, seen: 5, process: 1 }), "{stale}");
-        let formed = leader[0].form(role(0, 6)).expect("6 is new");
+        let formed = leader.form(role(0, 6)).expect("6 is new");
         assert_eq!(waiting.join().expect("no panic").expect("6 is new").generation(), 6);
         drop(formed);
     });
-}
-
-fn members_alone(member: &freshet_cluster::Member) -> freshet_cluster::Member {
-    freshet_cluster::Member { addresses: Vec::new(), process: 0, ..member.clone() }
 }

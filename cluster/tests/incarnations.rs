@@ -129,7 +129,8 @@ fn a_loss_between_forming_and_running_is_told() {
     let _alone = alone();
     let mut listeners = listeners(&members(3, 1));
     let mut formed = form(&mut listeners, 1).into_iter().map(|forming| forming.expect("all are here"));
-    let (mut leader, mut first, second) = (formed.next().unwrap(), formed.next().unwrap(), formed.next().unwrap());
+    let mut next = || formed.next().expect("there are three");
+    let (mut leader, mut first, second) = (next(), next(), next());
     first.gather(Vec::new()).expect("it only sends");
     drop(second);
     assert!(matches!(leader.gather(Vec::new()), Err(Error::PeerLost(lost)) if lost.process == 2));
