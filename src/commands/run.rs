@@ -72,7 +72,7 @@ fn cluster(options: &RunOptions) -> Result<Vec<String>, Failure> {
     let hosts = match (&options.cluster, options.processes) {
         (None, None | Some(1)) => Vec::new(),
         (Some(_), Some(1)) => return Err(Failure::usage("--cluster with -n 1", "leave one of them out")),
-        (file, processes) => hosts::read(file.as_deref().unwrap_or(Path::new(hosts::DEFAULT_FILE)), processes)?,
+        (file, processes) => hosts::read(file.as_deref().unwrap_or(Path::new(hosts::DEFAULT_FILE)), processes)?.hosts,
     };
     let processes = hosts.len().max(1);
     if options.process >= processes {

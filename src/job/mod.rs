@@ -41,6 +41,7 @@ pub use error::Error;
 pub(crate) use error::{Origin, suggestion};
 pub use schema::json_schema;
 pub use units::{duration, size, write_duration};
+pub(crate) use values::Context;
 pub use variables::Lookup;
 
 use crate::redact;

@@ -17,17 +17,17 @@ pub(super) const MAX_NAME_BYTES: usize = 63;
 type Parse<T> = fn(&str) -> Result<T, &'static str>;
 
 /// What every step needs: the file, for errors, and the environment.
-pub(super) struct Context<'a> {
+pub(crate) struct Context<'a> {
     origin: &'a Origin,
     lookup: Lookup<'a>,
 }
 
 impl<'a> Context<'a> {
-    pub(super) fn new(origin: &'a Origin, lookup: Lookup<'a>) -> Context<'a> {
+    pub(crate) fn new(origin: &'a Origin, lookup: Lookup<'a>) -> Context<'a> {
         Context { origin, lookup }
     }
 
-    pub(super) fn error(&self, at: &Text, what: impl Into<String>, way_out: impl Into<String>) -> Error {
+    pub(crate) fn error(&self, at: &Text, what: impl Into<String>, way_out: impl Into<String>) -> Error {
         self.origin.error(&at.span(), what, way_out)
     }
 
@@ -36,7 +36,7 @@ impl<'a> Context<'a> {
     }
 
     /// Returns a text with its variables replaced; `key` names it in errors.
-    pub(super) fn value(&self, key: &str, text: &Text) -> Result<String, Error> {
+    pub(crate) fn value(&self, key: &str, text: &Text) -> Result<String, Error> {
         self.expanded(key, text.get_ref(), &text.span())
     }
 
@@ -70,7 +70,7 @@ impl<'a> Context<'a> {
     }
 
     /// As [`duration`](Self::duration), for one that may not be zero.
-    pub(super) fn positive(&self, key: &str, text: Option<&Text>, default: Duration) -> Result<Duration, Error> {
+    pub(crate) fn positive(&self, key: &str, text: Option<&Text>, default: Duration) -> Result<Duration, Error> {
         match (self.duration(key, text, default)?, text) {
             (Duration::ZERO, Some(text)) => Err(self.error(text, format!("'{key}' is zero"), "give a duration above zero")),
             (duration, _) => Ok(duration),
