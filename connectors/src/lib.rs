@@ -19,6 +19,7 @@ use freshet_model::{Batch, Column, Commit, DeadLetter, Epoch, Offset, PartitionI
 
 pub mod console;
 mod error;
+mod fault;
 pub mod file;
 pub mod format;
 pub mod generator;
