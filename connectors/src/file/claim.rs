@@ -94,7 +94,11 @@ impl Claim {
         let shown = path.display();
         if self.held()?.is_some_and(|held| held.generation == self.generation) {
             let problem = format!("{shown} is written by another process of this cluster");
-            return Err(Error::setup(&self.thing, problem, "a file takes the rows of one process; write to parquet:// or kafka://"));
+            return Err(Error::setup(
+                &self.thing,
+                problem,
+                "a file takes the rows of one process; write to parquet:// or kafka://",
+            ));
         }
         Err(Error::unavailable(&self.thing, format!("{shown} is still written by a process that was started earlier; end it")))
     }
@@ -143,7 +147,8 @@ impl Claim {
 
     /// Waits until a power failure would leave what was [stored](Self::store) last, and nothing older.
     pub(super) fn sync(&self) -> Result<(), Error> {
-        let failed = |error| Error::setup(&self.thing, format!("writing in {} failed: {error}", self.folder.display()), "check the disk");
+        let failed =
+            |error| Error::setup(&self.thing, format!("writing in {} failed: {error}", self.folder.display()), "check the disk");
         sync_folder(&self.folder).map_err(failed)
     }
 

@@ -101,7 +101,9 @@ impl TableSink for NdjsonTableSink {
             // What an earlier try has left goes first.
             result = store.take_back().and_then(|()| self.write(&mut store, commit));
         }
-        if result.is_err() && let Err(error) = store.take_back() {
+        if result.is_err()
+            && let Err(error) = store.take_back()
+        {
             tracing::warn!(%error, "lines of a commit that failed stay until it is tried again");
         }
         self.store = Some(store);

@@ -81,7 +81,9 @@ impl GeneratorSource {
         let start = start.unwrap_or(0);
         match u64::try_from(start) {
             Ok(next) if next <= end => Ok(Cursor { partition: id, next, told: None }),
-            _ => Err(refused(format!("partition {partition} has {end} records, and no offset {start}"), "set events=… in its url")),
+            _ => {
+                Err(refused(format!("partition {partition} has {end} records, and no offset {start}"), "set events=… in its url"))
+            }
         }
     }
 }
@@ -108,7 +110,11 @@ impl Source for GeneratorSource {
         let partitions = self.payloads.partitions();
         let first = cursors.iter().map(|cursor| cursor.number(partitions)).min().unwrap_or(0);
         let backlog = (MAX_BACKLOG.as_secs_f64() * self.clock.rate) as u64;
-        let ahead = if starts.iter().any(|(_, start)| start.is_some()) { self.missed.clamp(first, first.saturating_add(backlog)) } else { 0 };
+        let ahead = if starts.iter().any(|(_, start)| start.is_some()) {
+            self.missed.clamp(first, first.saturating_add(backlog))
+        } else {
+            0
+        };
         Ok(Box::new(GeneratorReader {
             payloads: self.payloads.clone(),
             clock: self.clock,
@@ -228,14 +234,20 @@ mod tests {
             let row = |row: usize| (batch.partition, batch.offsets[row], format!("{:?}", batch.columns.slice(row, 1)));
             (0..batch.offsets.len()).map(row)
         });
-        let dead = batches.iter().flat_map(|batch| batch.dead.iter().map(|dead| (dead.partition, dead.offset, dead.reason.to_string())));
+        let dead =
+            batches.iter().flat_map(|batch| batch.dead.iter().map(|dead| (dead.partition, dead.offset, dead.reason.to_string())));
         rows.chain(dead).collect()
     }
 
     #[test]
     fn a_source_that_is_opened_again_brings_the_same_records_from_any_offset() {
         // The finalizer's events and those of a start in the future are near the bound of what is accepted.
-        for query in ["full?events=9000&rate=0&malformed=0.1", "full?events=9000&rate=30000000", "finalizer", "full?events=20&rate=100&start=2100-01-01T00:00:00Z"] {
+        for query in [
+            "full?events=9000&rate=0&malformed=0.1",
+            "full?events=9000&rate=30000000",
+            "finalizer",
+            "full?events=20&rate=100&start=2100-01-01T00:00:00Z",
+        ] {
             let url = format!("generator://local/{query}&partitions=3").replace("finalizer&", "finalizer?");
             let source = GeneratorSource::open(&url, options(true)).unwrap();
             let all = records(&read_all(&mut *source.reader(&[0, 1, 2]).unwrap(), 1000, 3));

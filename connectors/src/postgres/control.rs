@@ -156,7 +156,8 @@ pub(super) fn begin(
         bigint(commit.epoch),
         time(commit.watermark),
         time(commit.processing_time),
-        previous.map_or("committed_at IS NULL".to_owned(), |epoch| format!("epoch = {} AND committed_at IS NOT NULL", bigint(epoch))),
+        previous
+            .map_or("committed_at IS NULL".to_owned(), |epoch| format!("epoch = {} AND committed_at IS NOT NULL", bigint(epoch))),
     );
     if !commit.ledger.is_empty() {
         text.push_str("; ");

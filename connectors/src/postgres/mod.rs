@@ -89,7 +89,16 @@ impl PostgresSink {
         let client = place.connect().map_err(|error| place.explain_connect(&error))?;
         let owner = Owner { job: rejects::without_nul(&options.job), sink: rejects::without_nul(&options.name), generation };
         let reset = options.reset;
-        Ok(PostgresSink { place, owner, reset, opened: Some(client), session: None, views: Vec::new(), committed: None, in_doubt: None })
+        Ok(PostgresSink {
+            place,
+            owner,
+            reset,
+            opened: Some(client),
+            session: None,
+            views: Vec::new(),
+            committed: None,
+            in_doubt: None,
+        })
     }
 
     /// Creates or compares all tables and takes over the job's rows, in one transaction.
@@ -150,12 +159,16 @@ impl PostgresSink {
 
     fn fenced(&self, by: i64) -> Error {
         let Owner { job, generation, .. } = &self.owner;
-        Error::fenced(&self.place.thing, format!("a newer start of job '{job}' has taken over (generation {by}, this one is {generation})"))
+        Error::fenced(
+            &self.place.thing,
+            format!("a newer start of job '{job}' has taken over (generation {by}, this one is {generation})"),
+        )
     }
 
     fn changed(&self, found: &str) -> Error {
         let known = epoch_name(self.committed);
-        let problem = format!("freshet.progress of job '{}' has {found}, but this instance has committed {known}", self.owner.job);
+        let problem =
+            format!("freshet.progress of job '{}' has {found}, but this instance has committed {known}", self.owner.job);
         Error::setup(&self.place.thing, problem, "leave the tables of schema freshet alone, and restart the job")
     }
 

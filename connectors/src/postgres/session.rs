@@ -32,11 +32,7 @@ pub(super) enum Attempt {
 
 impl Session {
     /// Prepares what commits need.
-    pub(super) fn prepare(
-        mut client: Client,
-        owner: &Owner,
-        views: &[(TableSchema, Table)],
-    ) -> Result<Session, postgres::Error> {
+    pub(super) fn prepare(mut client: Client, owner: &Owner, views: &[(TableSchema, Table)]) -> Result<Session, postgres::Error> {
         control::mark_session(&mut client, owner)?;
         let mut writers = Vec::with_capacity(views.len());
         for (index, (view, table)) in views.iter().enumerate() {

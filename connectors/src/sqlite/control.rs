@@ -53,7 +53,8 @@ pub(super) struct Held {
 /// Reads what the file holds.
 pub(super) fn read(connection: &Connection, owner: &Owner) -> rusqlite::Result<Option<Held>> {
     // Before the first commit the epoch is 0 and nobody has committed it.
-    let sql = "SELECT generation, CASE WHEN committed_at IS NOT NULL THEN epoch END FROM freshet_progress WHERE job = ?1 AND sink = ?2";
+    let sql =
+        "SELECT generation, CASE WHEN committed_at IS NOT NULL THEN epoch END FROM freshet_progress WHERE job = ?1 AND sink = ?2";
     let held = |row: &Row<'_>| Ok(Held { generation: row.get(0)?, epoch: row.get::<_, Option<i64>>(1)?.map(i64::cast_unsigned) });
     connection.query_row(sql, params![owner.job, owner.sink], held).optional()
 }
@@ -69,11 +70,7 @@ pub(super) fn take_over(connection: &Connection, owner: &Owner) -> rusqlite::Res
 }
 
 /// Removes all that the file holds of a job's sink: the views' rows, and what was reported of them.
-pub(super) fn forget<'a>(
-    connection: &Connection,
-    owner: &Owner,
-    views: impl Iterator<Item = &'a str>,
-) -> rusqlite::Result<()> {
+pub(super) fn forget<'a>(connection: &Connection, owner: &Owner, views: impl Iterator<Item = &'a str>) -> rusqlite::Result<()> {
     for view in views {
         connection.execute(&format!("DELETE FROM {}", ident(view)), [])?;
     }

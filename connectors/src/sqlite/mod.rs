@@ -79,7 +79,10 @@ impl SqliteSink {
 
     fn fenced(&self, by: i64) -> Error {
         let Owner { job, generation, .. } = &self.owner;
-        Error::fenced(&self.thing, format!("a newer start of job '{job}' has taken over (generation {by}, this one is {generation})"))
+        Error::fenced(
+            &self.thing,
+            format!("a newer start of job '{job}' has taken over (generation {by}, this one is {generation})"),
+        )
     }
 
     /// Says why the progress is not what this instance has left.

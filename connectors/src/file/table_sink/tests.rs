@@ -184,7 +184,10 @@ fn the_next_start_cuts_off_what_was_not_committed_and_goes_on() {
     sink.commit(&commit(3, &["/b"], &["/a"])).unwrap();
     sink.commit(&commit(4, &["/c"], &[])).unwrap();
     assert_eq!(epochs(&path), [99, 100, 0, 3, 3, 4]);
-    assert_eq!((lines(&folder.path().join("views.dead.ndjson")).len(), lines(&folder.path().join("views.late.ndjson")).len()), (1, 1));
+    assert_eq!(
+        (lines(&folder.path().join("views.dead.ndjson")).len(), lines(&folder.path().join("views.late.ndjson")).len()),
+        (1, 1)
+    );
     drop(sink);
     let mut anew = views(folder.path(), SinkOptions { reset: true, ..of(3) });
     assert_eq!(anew.prepare(&[table()]).unwrap(), None);
@@ -204,11 +207,16 @@ fn a_newer_start_stops_the_older_one_and_then_has_the_file() {
             let mut new = views(folder.path(), of(2));
             (new.prepare(&[table()]).unwrap(), new)
         });
-        let (mut epoch, error) = (0, loop {
-            if let Err(error) = old.commit(&commit(old.store.as_ref().unwrap().held().map_or(0, |epoch| epoch + 1), &["/"], &[])) {
-                break error;
-            }
-        });
+        let (mut epoch, error) = (
+            0,
+            loop {
+                if let Err(error) =
+                    old.commit(&commit(old.store.as_ref().unwrap().held().map_or(0, |epoch| epoch + 1), &["/"], &[]))
+                {
+                    break error;
+                }
+            },
+        );
         assert!(matches!(error, Error::Fenced { .. }), "{error}");
         epoch += old.store.as_ref().unwrap().held().map_or(0, |epoch| epoch + 1);
         assert!(matches!(old.commit(&commit(epoch, &["/"], &[])), Err(Error::Fenced { .. })), "and again");
@@ -229,7 +237,8 @@ fn a_file_that_holds_something_else_or_less_is_refused() {
     sink.prepare(&[table()]).unwrap();
     sink.commit(&commit(1, &["/a"], &[])).unwrap();
     drop(sink);
-    let error = views(folder.path(), SinkOptions { job: "other".to_owned(), ..of(2) }).prepare(&[table()]).unwrap_err().to_string();
+    let error =
+        views(folder.path(), SinkOptions { job: "other".to_owned(), ..of(2) }).prepare(&[table()]).unwrap_err().to_string();
     assert!(error.contains("holds rows of sink 'out' of job 'job'"), "{error}");
     std::fs::write(folder.path().join("views.ndjson"), "").unwrap();
     let error = views(folder.path(), of(3)).prepare(&[table()]).unwrap_err().to_string();
@@ -240,7 +249,8 @@ fn a_file_that_holds_something_else_or_less_is_refused() {
 fn rows_of_several_workers_are_there_once_and_in_one_order_whatever_their_number() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("raw.ndjson");
-    let shown = || std::fs::read_to_string(&path).unwrap().lines().map(|line| line[9..11].to_owned()).collect::<Vec<_>>().join(" ");
+    let shown =
+        || std::fs::read_to_string(&path).unwrap().lines().map(|line| line[9..11].to_owned()).collect::<Vec<_>>().join(" ");
     let (mut one, mut two) = (raw(folder.path(), of(1)), raw(folder.path(), of(1)));
     assert_eq!(one.prepare(&table(), &[0]).unwrap(), BTreeMap::new());
     assert_eq!(two.prepare(&table(), &[1]).unwrap(), BTreeMap::new());
