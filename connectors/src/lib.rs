@@ -19,6 +19,7 @@ use freshet_model::{Batch, Column, Commit, DeadLetter, Epoch, Offset, PartitionI
 
 pub mod console;
 mod error;
+mod fault;
 pub mod file;
 pub mod format;
 pub mod generator;
@@ -48,6 +49,8 @@ pub struct SourceOptions {
     pub bounded: bool,
     /// Begin at the end instead of the beginning.
     pub from_latest: bool,
+    /// What the job has read before, in the words of [`Source::identity`]: the source must be that again, or say why it cannot.
+    pub identity: Option<String>,
     /// The client library's settings, verbatim.
     pub settings: BTreeMap<String, String>,
 }
@@ -77,7 +80,7 @@ pub trait Source: Send {
     fn partitions(&self) -> &[PartitionId];
 
     /// Says what is read in words that change when it is another thing of the same name, such as a topic deleted and created anew; `None` if
-    /// its records cannot be read a second time.
+    /// its records cannot be read a second time. A source of one identity brings the same records at the same offsets.
     fn identity(&self) -> Option<String>;
 
     /// Opens a reader of some of the partitions, each from an offset, or from where the options say.
@@ -117,11 +120,12 @@ pub trait TableSink: Send {
     /// A table that does not fit its view, with the difference, or a newer generation that has the sink; nothing is half-created.
     fn prepare(&mut self, views: &[TableSchema]) -> Result<Option<Epoch>, Error>;
 
-    /// Applies a commit as a whole. A row that the table cannot hold (too long, a NUL) is left out, and returned as a dead
+    /// Applies a commit as a whole. One whose newest epoch the sink holds is left out; one that begins with epochs that it holds must not be
+    /// given, since their late events and numbers would count twice. After an error the next commit is the same one again. A row that the table cannot hold (too long, a NUL) is left out, and returned as a dead
     /// letter after it has been stored with the others.
     ///
     /// # Errors
-    /// Nothing of the commit has been applied.
+    /// Nothing of the commit has been applied, unless the reply that it has was lost, which the next call finds out.
     fn commit(&mut self, commit: &Commit) -> Result<Vec<DeadLetter>, Error>;
 }
 

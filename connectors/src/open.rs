@@ -8,14 +8,27 @@ use crate::{console, file, generator, kafka, parquet, postgres, sqlite};
 /// Opens a source: `kafka://host:port,host:port/topic`, `file:///path.ndjson`, `stdin://`, `generator://local/profile?…`.
 ///
 /// # Errors
-/// The scheme is unknown, or the system cannot be reached.
+/// The scheme is unknown, the system cannot be reached, or the source is not the one that the options ask for.
 pub fn open_source(url: &str, options: SourceOptions) -> Result<Box<dyn Source>, Error> {
-    match scheme(url) {
-        "kafka" => Ok(Box::new(kafka::KafkaSource::open(url, options)?)),
-        "file" | "stdin" => Ok(Box::new(file::FileSource::open(url, options)?)),
-        "generator" => Ok(Box::new(generator::GeneratorSource::open(url, options)?)),
-        _ => Err(unknown("source", &options.name, url, "kafka://, file://, stdin:// or generator://")),
+    let (name, wanted) = (options.name.clone(), options.identity.clone());
+    let source: Box<dyn Source> = match scheme(url) {
+        "kafka" => Box::new(kafka::KafkaSource::open(url, options)?),
+        "file" | "stdin" => Box::new(file::FileSource::open(url, options)?),
+        "generator" => Box::new(generator::GeneratorSource::open(url, options)?),
+        _ => return Err(unknown("source", &name, url, "kafka://, file://, stdin:// or generator://")),
+    };
+    let found = source.identity();
+    match wanted {
+        Some(wanted) if found.as_ref() != Some(&wanted) => Err(another(&name, &wanted, found.as_deref())),
+        _ => Ok(source),
     }
+}
+
+/// Says that a source is not the one that a job's state was made from.
+fn another(name: &str, wanted: &str, found: Option<&str>) -> Error {
+    let found = found.unwrap_or("something that cannot be read a second time");
+    let problem = format!("is not what the job's state was made from: that was {wanted}, this is {found}");
+    Error::setup(format!("source '{name}'"), problem, "put the former one back, or begin anew with --reset or another job name")
 }
 
 /// Opens a sink for views: `postgres://`, `sqlite://path`, `kafka://hosts/topic`, `file://path.ndjson`, `console://`.

@@ -74,7 +74,7 @@ impl Coalescer {
             views: self.tables.iter_mut().enumerate().filter_map(|(index, table)| table.commit(index)).collect(),
             late,
             dead,
-            ledger: self.ledger.rows(),
+            ledger: self.ledger.take_rows(),
         })
     }
 }
@@ -92,7 +92,7 @@ impl Table {
     }
 }
 
-/// Where all records of a job went: the ledger of its views, since the first epoch.
+/// Where the records of the epochs taken went, view by view. The sums over all epochs are the sink's: a process does not know those before it.
 pub struct Ledger {
     /// Records and dead letters of each source.
     sources: Vec<(u64, u64)>,
@@ -124,7 +124,8 @@ impl Ledger {
         }
     }
 
-    fn rows(&self) -> Vec<LedgerRow> {
+    /// Returns a row for each view, and begins anew.
+    fn take_rows(&mut self) -> Vec<LedgerRow> {
         let row = |(name, source, counts): &(String, usize, Counts)| {
             let (read, dead_letters) = self.sources[*source];
             LedgerRow {
@@ -136,6 +137,55 @@ impl Ledger {
                 dead_letters: dead_letters + counts.failed,
             }
         };
-        self.views.iter().flatten().map(row).collect()
+        let rows = self.views.iter().flatten().map(row).collect();
+        self.sources.fill((0, 0));
+        for (_, _, counts) in self.views.iter_mut().flatten() {
+            *counts = Counts { view: counts.view, ..Counts::default() };
+        }
+        rows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use freshet_model::Column;
+
+    use super::*;
+    use crate::plan::{Emit, SourcePlan};
+    use crate::sql::{ViewDefinition, plan};
+
+    fn coalescer() -> Coalescer {
+        let column = |name: &str, kind: &str| Column { name: name.to_owned(), column_type: kind.parse().expect("a type") };
+        let columns = vec![column("time", "timestamp"), column("page", "text")];
+        let source = SourcePlan { name: "events".to_owned(), columns, time_column: Some(0) };
+        let sql = "SELECT page, count(*) AS hits FROM events GROUP BY page".to_owned();
+        let view = ViewDefinition { name: "pages".to_owned(), sql, key: Vec::new(), emit: Emit::Changes };
+        Coalescer::new(&plan(&[source], &[view]).expect("the view can be planned"), &[0])
+    }
+
+    fn epoch(epoch: Epoch, records: u64) -> SinkEpoch {
+        let seal = Seal { watermarks: vec![Timestamp(0)], processing_time: Timestamp(0), newest: None };
+        let counted = Side::Counted(Counts { view: 0, counted: records - 1, ..Counts::default() });
+        SinkEpoch { epoch, seal, deltas: Vec::new(), sides: vec![Side::Read { source: 0, records, dead_letters: 1 }, counted] }
+    }
+
+    #[test]
+    fn a_commit_has_the_accounts_of_its_own_epochs_alone() {
+        let mut coalescer = coalescer();
+        let row = |read, counted, dead_letters| LedgerRow {
+            view: "pages".to_owned(),
+            read,
+            counted,
+            filtered: 0,
+            late: 0,
+            dead_letters,
+        };
+        coalescer.take(epoch(3, 10));
+        coalescer.take(epoch(4, 5));
+        let first = coalescer.commit().expect("epochs were taken");
+        assert_eq!((first.epoch, first.ledger), (4, vec![row(15, 13, 2)]));
+        assert!(coalescer.commit().is_none());
+        coalescer.take(epoch(5, 7));
+        assert_eq!(coalescer.commit().expect("an epoch was taken").ledger, vec![row(7, 6, 1)]);
     }
 }

@@ -16,7 +16,10 @@ pub struct ViewChanges {
     pub deletes: RecordBatch,
 }
 
-/// Where the records of a view went since the job's first epoch: `read = counted + filtered + late + dead_letters`.
+/// Where the records of a view went in the epochs of one commit: `read = counted + filtered + late + dead_letters`.
+///
+/// A sink that keeps a ledger adds these numbers to those that it holds, in the same atomic unit as its epoch: so the sums since the job's
+/// first epoch survive the process, which does not know them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerRow {
     /// Name of the view.
@@ -48,6 +51,6 @@ pub struct Commit {
     pub late: Vec<LateEvent>,
     /// Records that were refused in these epochs.
     pub dead: Vec<DeadLetter>,
-    /// The ledger as of the epoch: one row for each view, cumulative.
+    /// What these epochs add to the ledger: one row for each view.
     pub ledger: Vec<LedgerRow>,
 }

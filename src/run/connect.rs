@@ -174,6 +174,7 @@ fn source_options(spec: &SourceSpec, bounded: bool) -> SourceOptions {
         max_record_bytes: spec.max_record_bytes,
         bounded,
         from_latest: spec.from_latest,
+        identity: None,
         settings: spec.settings.clone(),
     }
 }

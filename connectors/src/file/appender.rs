@@ -21,27 +21,35 @@ pub(crate) struct Appender {
     /// Whole lines that are not in the file yet. After a failed write it begins with what is left of the line that was cut.
     lines: Vec<u8>,
     flushed: Instant,
-    /// The length of the file to come [back](Self::take_back) to.
-    mark: u64,
+    /// Bytes have been written since the disk was waited for.
+    unsynced: bool,
 }
 
 impl Appender {
-    /// Opens or creates a file and its folder; `thing` names the user of it in errors.
+    /// Opens or creates a file and its folder, and ends a line that was cut; `thing` names the user of it in errors.
     ///
     /// # Errors
     /// The file or its folder cannot be written.
     pub(crate) fn open(thing: &str, path: &Path) -> Result<Appender, Error> {
+        let mut appender = Appender::open_as_it_is(thing, path)?;
+        end_last_line(&mut appender.file).map_err(|error| appender.failed(&error))?;
+        Ok(appender)
+    }
+
+    /// Opens or creates a file and its folder.
+    ///
+    /// # Errors
+    /// The file or its folder cannot be written.
+    pub(crate) fn open_as_it_is(thing: &str, path: &Path) -> Result<Appender, Error> {
         let open = || {
             std::fs::create_dir_all(parent(path))?;
-            let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
-            end_last_line(&mut file)?;
-            let mark = file.metadata()?.len();
-            Ok((file, mark))
+            OpenOptions::new().read(true).append(true).create(true).open(path)
         };
-        let (file, mark) = open().map_err(|error: std::io::Error| {
+        let file = open().map_err(|error: std::io::Error| {
             Error::setup(thing, format!("cannot write {}: {error}", path.display()), "check the path and its permissions")
         })?;
-        Ok(Appender { thing: thing.to_owned(), path: path.to_path_buf(), file, lines: Vec::new(), flushed: Instant::now(), mark })
+        let (thing, path) = (thing.to_owned(), path.to_path_buf());
+        Ok(Appender { thing, path, file, lines: Vec::new(), flushed: Instant::now(), unsynced: false })
     }
 
     /// Gives access to the lines that wait, for whole lines to be added.
@@ -73,7 +81,10 @@ impl Appender {
         let mut written = 0;
         while written < self.lines.len() {
             match self.file.write(&self.lines[written..]) {
-                Ok(bytes) if bytes > 0 => written += bytes,
+                Ok(bytes) if bytes > 0 => {
+                    written += bytes;
+                    self.unsynced = true;
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 result => {
                     self.lines.drain(..written);
@@ -92,24 +103,29 @@ impl Appender {
     /// As for [`flush_if_due`](Self::flush_if_due).
     pub(crate) fn close(&mut self) -> Result<(), Error> {
         self.flush()?;
-        self.file.sync_data().map_err(|error| self.failed(&error))
-    }
-
-    /// Takes note of the length of the file, to come [back](Self::take_back) to.
-    ///
-    /// # Errors
-    /// The disk fails.
-    pub(crate) fn mark(&mut self) -> Result<(), Error> {
-        self.mark = self.file.metadata().map_err(|error| self.failed(&error))?.len();
+        if self.unsynced {
+            self.file.sync_data().map_err(|error| self.failed(&error))?;
+            self.unsynced = false;
+        }
         Ok(())
     }
 
-    /// Undoes everything since the mark or the opening, written or waiting. Only for a file that has no other writer.
-    pub(crate) fn take_back(&mut self) {
+    /// Returns the length of the file, without the lines that wait.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub(crate) fn length(&self) -> Result<u64, Error> {
+        Ok(self.file.metadata().map_err(|error| self.failed(&error))?.len())
+    }
+
+    /// Drops the lines that wait and cuts the file off at a length that it has had. Only for a file that has no other writer.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub(crate) fn cut(&mut self, length: u64) -> Result<(), Error> {
         self.lines.clear();
-        if let Err(error) = self.file.set_len(self.mark) {
-            tracing::error!(path = %self.path.display(), %error, "cannot take back lines of a commit that failed");
-        }
+        self.unsynced = true;
+        self.file.set_len(length).map_err(|error| self.failed(&error))
     }
 
     fn failed(&self, error: &std::io::Error) -> Error {
@@ -149,17 +165,17 @@ mod tests {
     }
 
     #[test]
-    fn what_was_added_since_a_mark_can_be_taken_back() {
+    fn what_was_added_can_be_cut_off() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.ndjson");
         let mut appender = Appender::open("sink 's'", &path).unwrap();
         appender.lines().extend_from_slice(b"one\n");
         appender.flush().unwrap();
-        appender.mark().unwrap();
+        let length = appender.length().unwrap();
         appender.lines().extend_from_slice(b"two\n");
         appender.flush().unwrap();
         appender.lines().extend_from_slice(b"three\n");
-        appender.take_back();
+        appender.cut(length).unwrap();
         appender.lines().extend_from_slice(b"four\n");
         appender.flush().unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\nfour\n");

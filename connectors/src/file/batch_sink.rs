@@ -6,49 +6,65 @@ use std::path::PathBuf;
 use arrow::array::RecordBatch;
 use freshet_model::{Epoch, PartitionId, TableSchema};
 
-use super::Appender;
+use super::shared::Share;
 use crate::format::to_json::Rows;
 use crate::open::path_of;
 use crate::{BatchSink, Error, SinkOptions};
 
-/// A file to which rows are appended, one line each. Several sinks may share it: lines do not mix.
+/// A file to which rows are appended, one line each, ordered by epoch and partition. The sinks of a job's workers in one process share it.
+///
+/// Exactly once: rows appear in the file when all of its sinks have sealed their epoch, and are there for good when all have flushed it. What a
+/// crash leaves behind the newest epoch that was flushed is cut off by the next [`prepare`](BatchSink::prepare), and comes again.
 pub struct NdjsonBatchSink {
-    appender: Appender,
+    thing: String,
+    path: PathBuf,
+    options: SinkOptions,
+    share: Option<Share>,
     rows: Rows,
 }
 
 impl NdjsonBatchSink {
-    /// Opens or creates the file of a URL, `file://path`.
+    /// Means the file of a URL, `file://path`.
     ///
     /// # Errors
-    /// The file or its folder cannot be written.
+    /// The URL names no file.
     pub fn open(url: &str, options: SinkOptions) -> Result<NdjsonBatchSink, Error> {
-        let appender = Appender::open(&thing(&options), &target(url, &options)?)?;
-        Ok(NdjsonBatchSink { appender, rows: Rows::default() })
+        let (thing, path) = (thing(&options), target(url, &options)?);
+        Ok(NdjsonBatchSink { thing, path, options, share: None, rows: Rows::default() })
+    }
+
+    fn share(&self) -> Result<&Share, Error> {
+        self.share.as_ref().ok_or_else(|| Error::setup(&self.thing, "was not prepared", "prepare it first"))
     }
 }
 
 impl BatchSink for NdjsonBatchSink {
-    fn prepare(&mut self, _: &TableSchema, _: &[PartitionId]) -> Result<BTreeMap<PartitionId, Epoch>, Error> {
-        Ok(BTreeMap::new())
+    fn prepare(&mut self, _: &TableSchema, partitions: &[PartitionId]) -> Result<BTreeMap<PartitionId, Epoch>, Error> {
+        if let Some(share) = self.share.take() {
+            share.leave();
+        }
+        let share = Share::join(&self.thing, &self.path, &self.options)?;
+        let held = share.held();
+        self.share = Some(share);
+        Ok(held.map(|epoch| partitions.iter().map(|&partition| (partition, epoch)).collect()).unwrap_or_default())
     }
 
-    fn write(&mut self, _: Epoch, _: PartitionId, rows: &RecordBatch) -> Result<(), Error> {
+    fn write(&mut self, epoch: Epoch, partition: PartitionId, rows: &RecordBatch) -> Result<(), Error> {
         self.rows.encode(rows);
-        self.appender.lines().extend_from_slice(self.rows.lines());
-        self.appender.flush_if_full()
-    }
-
-    fn seal(&mut self, _: Epoch) -> Result<(), Error> {
-        self.appender.flush_if_due()
-    }
-
-    fn flush(&mut self, _: Epoch) -> Result<(), Error> {
+        self.share()?.write(epoch, partition, self.rows.lines());
         Ok(())
     }
 
+    fn seal(&mut self, epoch: Epoch) -> Result<(), Error> {
+        self.share()?.seal(epoch)
+    }
+
+    fn flush(&mut self, epoch: Epoch) -> Result<(), Error> {
+        self.share()?.flush(epoch)
+    }
+
     fn close(&mut self) -> Result<(), Error> {
-        self.appender.close()
+        self.share()?.close()
     }
 }
 

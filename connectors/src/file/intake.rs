@@ -41,10 +41,11 @@ impl Intake {
 
     /// Takes one line; returns its length.
     pub(super) fn take(&mut self, offset: Offset, line: Line<'_>) -> u64 {
+        let length = line.length();
         let (head, bytes) = match line {
             Line::Record(record) => {
                 self.decoder.decode(offset, Some(record));
-                return record.len() as u64;
+                return length;
             }
             Line::Oversized { head, bytes } => (head, bytes),
         };

@@ -21,6 +21,16 @@ pub(super) enum Line<'a> {
     },
 }
 
+impl Line<'_> {
+    /// Returns the length of the whole line.
+    pub(super) fn length(&self) -> u64 {
+        match self {
+            Line::Record(record) => record.len() as u64,
+            Line::Oversized { bytes, .. } => *bytes,
+        }
+    }
+}
+
 /// The bytes that were read and not yet handed out as lines: at most one line within the limit and one chunk.
 #[derive(Debug)]
 pub(super) struct Lines {

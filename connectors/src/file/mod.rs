@@ -12,18 +12,23 @@
 //! A bounded source ends where the files ended when it was opened. One that follows the files takes a line when its line feed has
 //! been written, and stops with an error when a file was truncated, replaced or removed. The list of files is that of the opening.
 //!
-//! A file is no transaction: after a crash and a restart, rows that were replayed are there twice. Each line of a table sink
-//! names its `_epoch`, so that a reader can tell.
+//! A file is no transaction, but the folder `<file>.freshet` beside it says which of its bytes are those of which epoch (`claim.rs`): the next
+//! start of the job cuts off what lies behind and goes on there, so that each row is in the file once. Only one process writes a file; of a cluster
+//! of several processes, a table sink has one owner, and a sink for rows is refused with the ways out. What is no file on a disk, such as
+//! `/dev/stdout` or a named pipe, takes nothing back: it gets rows of replayed epochs again (at least once).
 
 mod appender;
 mod batch_sink;
+mod claim;
 mod input;
 mod intake;
 mod lines;
 mod paths;
 mod reader;
 mod rejects;
+mod shared;
 mod source;
+mod store;
 mod table_sink;
 
 pub(crate) use appender::Appender;

@@ -33,16 +33,25 @@ impl Cursor {
         Cursor { partition, input, lines: Lines::new(limit), next: 0, bytes: 0, told: None }
     }
 
-    /// Passes over all complete lines that are there now.
-    pub(super) fn skip_to_end(&mut self, thing: &str) -> Result<(), Error> {
-        loop {
-            while self.lines.next().is_some() {
+    /// Passes over the lines before an offset, as far as they are there now, and returns the number of the next line. Of a file that is followed
+    /// only complete lines count, as they do when they are read.
+    pub(super) fn skip(&mut self, thing: &str, offset: Offset) -> Result<Offset, Error> {
+        while self.next < offset {
+            if let Some(line) = self.lines.next() {
+                self.bytes += line.length();
                 self.next += 1;
+                continue;
             }
-            if self.input.fetch(thing, &mut self.lines)? != Fetched::Bytes {
-                return Ok(());
+            match self.input.fetch(thing, &mut self.lines)? {
+                Fetched::Bytes => {}
+                Fetched::Nothing => break,
+                Fetched::End => {
+                    self.next += Offset::from(self.lines.finish().is_some());
+                    break;
+                }
             }
         }
+        Ok(self.next)
     }
 
     /// Gives at most so many lines to `intake` and returns how the partition stands then.

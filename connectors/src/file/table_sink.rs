@@ -1,13 +1,13 @@
 //! Changes of views as JSON lines.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use arrow::array::RecordBatch;
 use freshet_model::{Commit, DeadLetter, Epoch, TableSchema};
 
-use super::Appender;
 use super::batch_sink::{target, thing};
 use super::rejects::{write_dead, write_late};
+use super::store::Store;
 use crate::format::to_json::{Rows, write_text};
 use crate::{Error, SinkOptions, TableSink};
 
@@ -15,35 +15,38 @@ use crate::{Error, SinkOptions, TableSink};
 /// `{"_op":"upsert","_epoch":7,"_view":"page_view_counts",` and the row's columns, or `"_op":"delete"` and the key's.
 ///
 /// Beside `name.ndjson`, `name.late.ndjson` takes the late events and `name.dead.ndjson` the dead letters, once there are any. Within a
-/// commit, a view's deletes come before its upserts. The file must have no other writer.
+/// commit, a view's deletes come before its upserts. The files have no other writer.
+///
+/// Exactly once: a commit returns when the disk has its lines and the fact that they are those of its epoch, which costs two or three waits for the
+/// disk. What a crash leaves of a commit that did not return is cut off by the next [`prepare`](TableSink::prepare).
 pub struct NdjsonTableSink {
     thing: String,
-    path: PathBuf,
-    changes: Appender,
-    late: Option<Appender>,
-    dead: Option<Appender>,
+    options: SinkOptions,
+    /// Changes, late events, dead letters.
+    paths: [PathBuf; 3],
+    store: Option<Store>,
     /// The names of the views, as JSON.
     views: Vec<Vec<u8>>,
     rows: Rows,
 }
 
 impl NdjsonTableSink {
-    /// Opens or creates the file of a URL, `file://path`.
+    /// Means the file of a URL, `file://path`.
     ///
     /// # Errors
-    /// The file or its folder cannot be written.
+    /// The URL names no file.
     pub fn open(url: &str, options: SinkOptions) -> Result<NdjsonTableSink, Error> {
         let (thing, path) = (thing(&options), target(url, &options)?);
-        let changes = Appender::open(&thing, &path)?;
-        Ok(NdjsonTableSink { thing, path, changes, late: None, dead: None, views: Vec::new(), rows: Rows::default() })
+        let paths = [path.clone(), path.with_extension("late.ndjson"), path.with_extension("dead.ndjson")];
+        Ok(NdjsonTableSink { thing, options, paths, store: None, views: Vec::new(), rows: Rows::default() })
     }
 
-    fn add(&mut self, operation: &str, epoch: Epoch, view: usize, rows: &RecordBatch) {
+    /// Appends the changes of a view to `lines`.
+    fn add(&mut self, lines: &mut Vec<u8>, operation: &str, epoch: Epoch, view: usize, rows: &RecordBatch) {
         self.rows.encode(rows);
         let name = self.views.get(view).map_or(&b"null"[..], Vec::as_slice);
         let mut prefix = format!("{{\"_op\":\"{operation}\",\"_epoch\":{epoch},\"_view\":").into_bytes();
         prefix.extend_from_slice(name);
-        let lines = self.changes.lines();
         for row in self.rows.iter() {
             lines.extend_from_slice(&prefix);
             // A row is `{…}`: what follows its brace continues the object that the prefix began.
@@ -55,34 +58,23 @@ impl NdjsonTableSink {
         }
     }
 
-    fn encode(&mut self, commit: &Commit) -> Result<(), Error> {
+    fn write(&mut self, store: &mut Store, commit: &Commit) -> Result<(), Error> {
+        let [changes, late, dead] = &self.paths.clone();
+        let lines = store.file(changes)?.lines();
         for view in &commit.views {
-            self.add("delete", commit.epoch, view.view, &view.deletes);
-            self.add("upsert", commit.epoch, view.view, &view.upserts);
+            self.add(lines, "delete", commit.epoch, view.view, &view.deletes);
+            self.add(lines, "upsert", commit.epoch, view.view, &view.upserts);
         }
         if !commit.late.is_empty() {
-            let lines = beside(&mut self.late, &self.thing, &self.path, "late.ndjson")?.lines();
+            let lines = store.file(late)?.lines();
             commit.late.iter().for_each(|late| write_late(lines, late));
         }
         if !commit.dead.is_empty() {
-            let lines = beside(&mut self.dead, &self.thing, &self.path, "dead.ndjson")?.lines();
+            let lines = store.file(dead)?.lines();
             commit.dead.iter().for_each(|letter| write_dead(lines, letter));
         }
-        Ok(())
+        store.commit(commit.epoch)
     }
-
-    fn files(&mut self) -> impl Iterator<Item = &mut Appender> {
-        std::iter::once(&mut self.changes).chain(&mut self.late).chain(&mut self.dead)
-    }
-}
-
-/// Opens a further file the first time that it is needed.
-fn beside<'a>(slot: &'a mut Option<Appender>, thing: &str, path: &Path, extension: &str) -> Result<&'a mut Appender, Error> {
-    let appender = match slot.take() {
-        Some(appender) => appender,
-        None => Appender::open(thing, &path.with_extension(extension))?,
-    };
-    Ok(slot.insert(appender))
 }
 
 impl TableSink for NdjsonTableSink {
@@ -93,15 +85,28 @@ impl TableSink for NdjsonTableSink {
             name
         };
         self.views = views.iter().map(quoted).collect();
-        Ok(None)
+        // A second preparation by this sink must find the files free.
+        self.store = None;
+        let store = Store::open(&self.thing, &self.paths, &self.options)?;
+        let held = store.held();
+        self.store = Some(store);
+        Ok(held)
     }
 
     fn commit(&mut self, commit: &Commit) -> Result<Vec<DeadLetter>, Error> {
-        self.files().try_for_each(Appender::mark)?;
-        let result = self.encode(commit).and_then(|()| self.files().try_for_each(Appender::flush));
-        if result.is_err() {
-            self.files().for_each(Appender::take_back);
+        let not_prepared = || Error::setup(&self.thing, "was not prepared", "prepare it first");
+        let mut store = self.store.take().ok_or_else(not_prepared)?;
+        let mut result = Ok(());
+        if store.held() < Some(commit.epoch) {
+            // What an earlier try has left goes first.
+            result = store.take_back().and_then(|()| self.write(&mut store, commit));
         }
+        if result.is_err()
+            && let Err(error) = store.take_back()
+        {
+            tracing::warn!(%error, "lines of a commit that failed stay until it is tried again");
+        }
+        self.store = Some(store);
         result.map(|()| Vec::new())
     }
 }

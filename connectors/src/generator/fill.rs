@@ -38,7 +38,7 @@ enum Target {
 /// The target cannot be reached or written, or has refused records.
 pub fn fill(target_url: &str, mut generator: Generator, progress: &mut dyn FnMut(u64) -> bool) -> Result<u64, Error> {
     let mut target = Target::open(target_url, &mut generator)?;
-    let pace = Pace::new(Instant::now(), generator.settings().rate);
+    let pace = Pace::new(Instant::now(), generator.settings().rate, 0);
     let (mut made, mut record, mut ended) = (0, Vec::new(), false);
     while !ended {
         let due = pace.due(Instant::now()).min(made + BURST);

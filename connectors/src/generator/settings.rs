@@ -1,5 +1,6 @@
 //! The parameters of a generator, from a URL's query or a command line's options.
 
+use std::fmt;
 use std::time::Duration;
 
 use freshet_model::Timestamp;
@@ -122,6 +123,20 @@ impl Settings {
             return refused("as fast as possible and without end is too much", "add events=… or rate=…");
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Settings {
+    /// Writes all settings, for comparison.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = PROFILES.iter().find(|(_, profile, _)| *profile == self.profile).map_or("", |(name, _, _)| name);
+        let Settings { rate, seed, partitions, users, urls, late, malformed, .. } = self;
+        write!(f, "profile={name} rate={rate} seed={seed} partitions={partitions} users={users} urls={urls}")?;
+        write!(f, " disorder={}us late={late} malformed={malformed}", self.disorder.as_micros())?;
+        self.events.map_or(Ok(()), |events| write!(f, " events={events}"))?;
+        self.span.map_or(Ok(()), |span| write!(f, " span={}us", span.as_micros()))?;
+        self.start.map_or(Ok(()), |start| write!(f, " start={start}"))?;
+        self.at.map_or(Ok(()), |at| write!(f, " at={at}"))
     }
 }
 

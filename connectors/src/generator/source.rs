@@ -12,32 +12,88 @@ use crate::{Error, Reader, Source, SourceOptions};
 /// A wait shorter than this would wake the thread for a handful of records.
 const LEAST_WAIT: Duration = Duration::from_millis(1);
 
+/// So much of what has become due while nobody read comes at once when a job goes on; the rest is put off.
+const MAX_BACKLOG: Duration = Duration::from_secs(60);
+
 /// A source that makes its records up.
 ///
 /// Its end is known: with `events` given it reports [`Progress::Finished`] after the last one, in a bounded run or not.
+///
+/// It can be opened as the same source again: its identity is all that its records depend on, the time of the first opening included, which
+/// is what "now" means in the settings and what an event's time is judged by. Record `n` is due `n / rate` seconds after that time, as in a topic that
+/// somebody fills; but a job that goes on after a long pause gets only the last minute's worth of what it has missed at once.
 pub struct GeneratorSource {
     options: SourceOptions,
     payloads: Payloads,
     partitions: Vec<PartitionId>,
-    pace: Pace,
+    clock: Clock,
+    begin: Instant,
+    /// How many records had become due when it was opened.
+    missed: u64,
+}
+
+/// The times at which records are made.
+#[derive(Debug, Clone, Copy)]
+struct Clock {
+    /// When the source was opened for the first time.
+    opened: Timestamp,
+    rate: f64,
+}
+
+impl Clock {
+    /// Returns the time at which a record is made, however often that happens.
+    fn of(&self, number: u64) -> Timestamp {
+        if self.rate <= 0.0 { self.opened } else { self.opened.plus_micros((number as f64 / self.rate * 1e6) as i64) }
+    }
+
+    /// Returns how many records have become due at a time.
+    fn due(&self, now: Timestamp) -> u64 {
+        (now.0.saturating_sub(self.opened.0).max(0) as f64 / 1e6 * self.rate) as u64
+    }
 }
 
 impl GeneratorSource {
-    /// Reads the settings from a URL as described [above](super) and starts the clock.
+    /// Reads the settings from a URL as described [above](super) and starts the clock, or goes on with that of the identity in the options.
     ///
     /// # Errors
     /// A parameter is unknown, cannot be read or does not fit the others, or a bounded run would have no end.
     pub fn open(url: &str, options: SourceOptions) -> Result<GeneratorSource, Error> {
         let settings = Settings::from_url(url)?;
-        let pace = Pace::new(Instant::now(), settings.rate);
+        let now = Timestamp::now();
+        let opened = options.identity.as_deref().and_then(opened_in).unwrap_or(now);
+        let clock = Clock { opened, rate: settings.rate };
         let partitions = (0..settings.partitions).collect();
-        let payloads = Payloads::new(settings, Timestamp::now());
+        let payloads = Payloads::new(settings, opened);
         if options.bounded && payloads.events().is_none() {
             let thing = format!("source '{}'", options.name);
             return Err(Error::setup(thing, "a bounded run of a generator without end", "add events=… to its url"));
         }
-        Ok(GeneratorSource { options, payloads, partitions, pace })
+        Ok(GeneratorSource { options, payloads, partitions, clock, begin: Instant::now(), missed: clock.due(now) })
     }
+
+    fn cursor(&self, partition: PartitionId, start: Option<Offset>) -> Result<Cursor, Error> {
+        let refused = |problem: String, remedy: &str| Error::setup(format!("source '{}'", self.options.name), problem, remedy);
+        if !self.partitions.contains(&partition) {
+            return Err(refused(format!("has no partition {partition}"), "set partitions=… in its url"));
+        }
+        let id = partition.unsigned_abs().into();
+        let end = share(self.payloads.events().unwrap_or(u64::MAX), id, self.payloads.partitions());
+        let start = start.unwrap_or(0);
+        match u64::try_from(start) {
+            Ok(next) if next <= end => Ok(Cursor { partition: id, next, told: None }),
+            _ => {
+                Err(refused(format!("partition {partition} has {end} records, and no offset {start}"), "set events=… in its url"))
+            }
+        }
+    }
+}
+
+/// Appended to the settings in an identity.
+const OPENED: &str = " opened=";
+
+/// Reads the time of the first opening from an identity.
+fn opened_in(identity: &str) -> Option<Timestamp> {
+    identity.rsplit_once(OPENED).and_then(|(_, micros)| micros.parse().ok()).map(Timestamp)
 }
 
 impl Source for GeneratorSource {
@@ -46,22 +102,23 @@ impl Source for GeneratorSource {
     }
 
     fn identity(&self) -> Option<String> {
-        None
+        Some(format!("generator {}{OPENED}{}", self.payloads.settings(), self.clock.opened.0))
     }
 
     fn reader_from(&self, starts: &[(PartitionId, Option<Offset>)]) -> Result<Box<dyn Reader>, Error> {
-        let partitions: Vec<_> = starts.iter().map(|(partition, _)| *partition).collect();
-        let mut cursors = Vec::new();
-        for partition in partitions {
-            if !self.partitions.contains(&partition) {
-                let thing = format!("source '{}'", self.options.name);
-                return Err(Error::setup(thing, format!("has no partition {partition}"), "set partitions=… in its url"));
-            }
-            cursors.push(Cursor { partition: partition.unsigned_abs().into(), next: 0, told: None });
-        }
+        let cursors = starts.iter().map(|&(partition, start)| self.cursor(partition, start)).collect::<Result<Vec<_>, _>>()?;
+        let partitions = self.payloads.partitions();
+        let first = cursors.iter().map(|cursor| cursor.number(partitions)).min().unwrap_or(0);
+        let backlog = (MAX_BACKLOG.as_secs_f64() * self.clock.rate) as u64;
+        let ahead = if starts.iter().any(|(_, start)| start.is_some()) {
+            self.missed.clamp(first, first.saturating_add(backlog))
+        } else {
+            0
+        };
         Ok(Box::new(GeneratorReader {
             payloads: self.payloads.clone(),
-            pace: self.pace,
+            clock: self.clock,
+            pace: Pace::new(self.begin, self.clock.rate, ahead),
             cursors,
             turn: 0,
             decoder: Decoder::new(&self.options),
@@ -77,8 +134,16 @@ struct Cursor {
     told: Option<Progress>,
 }
 
+impl Cursor {
+    /// Returns the number of the next record among those of all partitions.
+    fn number(&self, partitions: u64) -> u64 {
+        self.next.saturating_mul(partitions).saturating_add(self.partition)
+    }
+}
+
 struct GeneratorReader {
     payloads: Payloads,
+    clock: Clock,
     pace: Pace,
     cursors: Vec<Cursor>,
     /// The cursor that goes first in the next read, so that a small `max_records` starves none.
@@ -105,7 +170,6 @@ impl Reader for GeneratorReader {
 impl GeneratorReader {
     fn read_due(&mut self, max_records: usize, now: Instant, out: &mut Vec<Batch>) {
         let due = self.pace.due(now);
-        self.decoder.set_now(Timestamp::now());
         let mut left = max_records;
         for step in 0..self.cursors.len() {
             // An equal share of what is left for each of the partitions to come.
@@ -127,11 +191,12 @@ impl GeneratorReader {
         while cursor.next < limit && !self.decoder.is_full() {
             self.record.clear();
             self.payloads.write(cursor.partition, cursor.next, &mut self.record);
+            self.decoder.set_now(self.clock.of(cursor.number(partitions)));
             self.decoder.decode(cursor.next.cast_signed(), Some(&self.record));
             cursor.next += 1;
         }
         let to = cursor.next;
-        let progress = match due - to {
+        let progress = match due.saturating_sub(to) {
             0 if to == end => Progress::Finished,
             0 => Progress::AtEnd,
             waiting => Progress::Behind(waiting),
@@ -147,9 +212,8 @@ impl GeneratorReader {
 
     fn until_next(&self, now: Instant) -> Duration {
         let partitions = self.payloads.partitions();
-        let number = |cursor: &Cursor| cursor.next.saturating_mul(partitions).saturating_add(cursor.partition);
         let open = self.cursors.iter().filter(|cursor| cursor.told != Some(Progress::Finished));
-        open.map(number).min().map_or(Duration::MAX, |number| self.pace.until(number, now))
+        open.map(|cursor| cursor.number(partitions)).min().map_or(Duration::MAX, |number| self.pace.until(number, now))
     }
 }
 
@@ -161,6 +225,75 @@ mod tests {
     use freshet_model::{Column, ColumnType};
 
     use super::*;
+
+    type Row = (PartitionId, Offset, String);
+
+    /// Returns all records by their places: rows as text, dead letters by their reasons.
+    fn records(batches: &[Batch]) -> BTreeSet<Row> {
+        let rows = batches.iter().flat_map(|batch| {
+            let row = |row: usize| (batch.partition, batch.offsets[row], format!("{:?}", batch.columns.slice(row, 1)));
+            (0..batch.offsets.len()).map(row)
+        });
+        let dead =
+            batches.iter().flat_map(|batch| batch.dead.iter().map(|dead| (dead.partition, dead.offset, dead.reason.to_string())));
+        rows.chain(dead).collect()
+    }
+
+    #[test]
+    fn a_source_that_is_opened_again_brings_the_same_records_from_any_offset() {
+        // The finalizer's events and those of a start in the future are near the bound of what is accepted.
+        for query in [
+            "full?events=9000&rate=0&malformed=0.1",
+            "full?events=9000&rate=30000000",
+            "finalizer",
+            "full?events=20&rate=100&start=2100-01-01T00:00:00Z",
+        ] {
+            let url = format!("generator://local/{query}&partitions=3").replace("finalizer&", "finalizer?");
+            let source = GeneratorSource::open(&url, options(true)).unwrap();
+            let all = records(&read_all(&mut *source.reader(&[0, 1, 2]).unwrap(), 1000, 3));
+            std::thread::sleep(Duration::from_millis(2));
+            let again = SourceOptions { identity: source.identity(), ..options(true) };
+            let again = crate::open_source(&url, again).unwrap();
+            assert_eq!(again.identity(), source.identity());
+            let count = |partition| all.iter().filter(|(of, _, _)| *of == partition).count() as Offset;
+            let starts = [(0, Some(count(0) / 2)), (1, Some(0)), (2, Some(count(2)))];
+            let tail = records(&read_all(&mut *again.reader_from(&starts).unwrap(), 700, 3));
+            let wanted = all.into_iter().filter(|(partition, offset, _)| starts[*partition as usize].1.unwrap() <= *offset);
+            assert!(tail == wanted.collect(), "{query}");
+        }
+    }
+
+    #[test]
+    fn another_generator_is_not_taken_for_the_same() {
+        let url = "generator://local/full?events=10&rate=0";
+        let identity = GeneratorSource::open(url, options(true)).unwrap().identity();
+        for (url, identity) in [("generator://local/full?events=10&rate=0&seed=2", identity), (url, Some("topic".to_owned()))] {
+            let error = crate::open_source(url, SourceOptions { identity, ..options(true) }).err().unwrap().to_string();
+            assert!(error.contains("source 'activity': is not what the job's state was made from"), "{error}");
+        }
+        let source = GeneratorSource::open(url, options(true)).unwrap();
+        assert!(source.reader_from(&[(0, Some(4))]).is_err() && source.reader_from(&[(0, Some(-1))]).is_err());
+    }
+
+    #[test]
+    fn a_job_that_goes_on_gets_a_bounded_backlog_and_then_the_pace() {
+        let url = "generator://local/full?rate=100&partitions=1";
+        let first = GeneratorSource::open(url, options(false)).unwrap();
+        let identity = |seconds_ago: i64| {
+            let opened = first.clock.opened.plus_micros(-seconds_ago * 1_000_000);
+            Some(format!("generator {}{OPENED}{}", first.payloads.settings(), opened.0))
+        };
+        let next = |seconds_ago, start| {
+            let source = GeneratorSource::open(url, SourceOptions { identity: identity(seconds_ago), ..options(false) }).unwrap();
+            let mut batches = Vec::new();
+            source.reader_from(&[(0, Some(start))]).unwrap().read(1_000_000, Duration::ZERO, &mut batches).unwrap();
+            batches[0].range.end
+        };
+        // Ten seconds at a hundred a second, of which 900 have been read; the machine may be slow.
+        assert!((1001..1500).contains(&next(10, 900)), "what was missed comes at once");
+        assert!((6901..7500).contains(&next(3600, 900)), "of an hour a minute");
+        assert!((5001..5500).contains(&next(10, 5000)), "what has been read is not waited for");
+    }
 
     fn options(bounded: bool) -> SourceOptions {
         let column = |name: &str, column_type| Column { name: name.to_owned(), column_type };
@@ -178,6 +311,7 @@ mod tests {
             max_record_bytes: 10_000,
             bounded,
             from_latest: false,
+            identity: None,
             settings: BTreeMap::new(),
         }
     }

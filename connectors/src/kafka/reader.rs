@@ -257,6 +257,7 @@ mod tests {
             max_record_bytes: 100,
             bounded: end.is_some(),
             from_latest: false,
+            identity: None,
             settings: Default::default(),
         };
         Partition::new(Stretch { partition: 0, start: 10, end }, Decoder::new(&options))

@@ -53,6 +53,7 @@ fn source_options() -> SourceOptions {
         max_record_bytes: 1 << 20,
         bounded: false,
         from_latest: false,
+        identity: None,
         settings: BTreeMap::new(),
     }
 }

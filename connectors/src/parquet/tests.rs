@@ -264,6 +264,7 @@ fn lake_rate() {
         max_record_bytes: 10_000,
         bounded: true,
         from_latest: false,
+        identity: None,
         settings: BTreeMap::new(),
     };
     let url = "generator://local/full?events=4_000_000&rate=0&partitions=2&span=20m";

@@ -2,10 +2,11 @@
 //!
 //! A row of `freshet.progress` belongs to the generation that wrote it last. Every commit first moves its epoch on, *if* generation
 //! and epoch are still those that the sink knows; so an older instance of the job cannot write any more once a newer one has begun,
-//! and a commit whose reply was lost cannot be applied a second time.
+//! and a commit whose reply was lost cannot be applied a second time. A new generation goes on from the epoch that is there: rows, ledger, late
+//! events and dead letters of its predecessors stay. A commit adds its own numbers to the ledger.
 
 use freshet_model::{Commit, Epoch, Timestamp};
-use postgres::{Client, SimpleQueryMessage, Transaction};
+use postgres::{Client, GenericClient, SimpleQueryMessage, Transaction};
 
 use super::kind::{ColumnKind, ident, literal};
 use super::rejects::{Cell, DEAD_COLUMNS, LATE_COLUMNS, LEDGER_COUNTS, bigint};
@@ -22,7 +23,7 @@ pub(super) struct Owner {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Held {
     pub(super) generation: i64,
-    /// The newest epoch, if anything has been committed since the generation took over.
+    /// The newest epoch, if anything has been committed.
     pub(super) epoch: Option<Epoch>,
 }
 
@@ -63,33 +64,79 @@ fn rejects(columns: &[(&str, Cell)]) -> String {
     columns.iter().map(column).collect::<Vec<_>>().join(", ")
 }
 
-/// Makes the rows of a job's sink ours, if no newer generation has them; tells whether it did.
+/// Names a sink of a job for the lock that its sessions share.
+fn lock_name(owner: &Owner) -> String {
+    format!("freshet {} {}", owner.job, owner.sink)
+}
+
+/// Marks a session as one that writes the rows of a job's sink, until it ends.
+pub(super) fn mark_session(client: &mut Client, owner: &Owner) -> Result<(), postgres::Error> {
+    client.execute("SELECT pg_advisory_lock_shared(hashtextextended($1, 0))", &[&lock_name(owner)])?;
+    Ok(())
+}
+
+/// Ends the transactions of earlier instances, which would keep their locks for as long as such an instance hangs or is cut off.
 ///
-/// The new generation reads its sources again, so what its predecessors reported of them is removed.
-pub(super) fn take_over(transaction: &mut Transaction<'_>, owner: &Owner) -> Result<bool, postgres::Error> {
-    let taken = transaction.execute(
-        "INSERT INTO freshet.progress AS p (job, sink, generation, epoch, watermark) VALUES ($1, $2, $3, 0, '-infinity') \
-         ON CONFLICT (job, sink) DO UPDATE SET generation = EXCLUDED.generation, epoch = 0, watermark = '-infinity', \
-             processing_time = NULL, committed_at = NULL \
-         WHERE p.generation <= EXCLUDED.generation",
-        &[&owner.job, &owner.sink, &owner.generation],
+/// Sessions without a transaction are left alone: their next one finds that the progress is not theirs any more.
+pub(super) fn end_predecessors(transaction: &mut Transaction<'_>, owner: &Owner) -> Result<(), postgres::Error> {
+    transaction.execute(
+        "SELECT pg_terminate_backend(l.pid) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid \
+         WHERE l.locktype = 'advisory' AND l.objsubid = 1 AND a.datname = current_database() AND a.usename = current_user \
+           AND l.database = a.datid AND ((l.classid::bigint << 32) | l.objid::bigint) = hashtextextended($1, 0) \
+           AND l.pid <> pg_backend_pid() AND a.state <> 'idle'",
+        &[&lock_name(owner)],
     )?;
-    if taken == 0 {
-        return Ok(false);
+    Ok(())
+}
+
+/// Locks the row of a job's sink until the transaction ends, and reads it; makes one that nobody has had if there is none.
+pub(super) fn lock(transaction: &mut Transaction<'_>, owner: &Owner) -> Result<Option<Held>, postgres::Error> {
+    transaction.execute(
+        "INSERT INTO freshet.progress (job, sink, generation, epoch, watermark) VALUES ($1, $2, -1, 0, '-infinity') \
+         ON CONFLICT (job, sink) DO NOTHING",
+        &[&owner.job, &owner.sink],
+    )?;
+    query(transaction, owner, " FOR UPDATE")
+}
+
+/// Writes our generation into the row, which is locked and has no newer one.
+pub(super) fn take_over(transaction: &mut Transaction<'_>, owner: &Owner) -> Result<(), postgres::Error> {
+    let update = "UPDATE freshet.progress SET generation = $3 WHERE job = $1 AND sink = $2";
+    transaction.execute(update, &[&owner.job, &owner.sink, &owner.generation])?;
+    Ok(())
+}
+
+/// Removes all that the database holds of a job's sink: the views' rows, and what was reported of them.
+pub(super) fn forget<'a>(
+    transaction: &mut Transaction<'_>,
+    owner: &Owner,
+    tables: impl Iterator<Item = &'a str>,
+) -> Result<(), postgres::Error> {
+    // Not TRUNCATE, which readers in the middle of a query would see as an empty table.
+    for table in tables {
+        transaction.execute(&format!("DELETE FROM {table}"), &[])?;
     }
     for table in ["ledger", "late_events", "dead_letters"] {
         let delete = format!("DELETE FROM freshet.{table} WHERE job = $1 AND sink = $2");
         transaction.execute(&delete, &[&owner.job, &owner.sink])?;
     }
-    Ok(true)
+    let nothing = "UPDATE freshet.progress SET epoch = 0, watermark = '-infinity', processing_time = NULL, committed_at = NULL \
+                   WHERE job = $1 AND sink = $2";
+    transaction.execute(nothing, &[&owner.job, &owner.sink])?;
+    Ok(())
 }
 
 /// Reads what the database holds.
-pub(super) fn read(client: &mut Client, owner: &Owner) -> Result<Option<Held>, postgres::Error> {
-    let row = client.query_opt(
-        "SELECT generation, CASE WHEN committed_at IS NOT NULL THEN epoch END FROM freshet.progress WHERE job = $1 AND sink = $2",
-        &[&owner.job, &owner.sink],
-    )?;
+pub(super) fn read(client: &mut impl GenericClient, owner: &Owner) -> Result<Option<Held>, postgres::Error> {
+    query(client, owner, "")
+}
+
+fn query(client: &mut impl GenericClient, owner: &Owner, locking: &str) -> Result<Option<Held>, postgres::Error> {
+    // Before the first commit the epoch is 0 and nobody has committed it.
+    let sql = format!(
+        "SELECT generation, CASE WHEN committed_at IS NOT NULL THEN epoch END FROM freshet.progress WHERE job = $1 AND sink = $2{locking}"
+    );
+    let row = client.query_opt(&sql, &[&owner.job, &owner.sink])?;
     Ok(row.map(|row| Held { generation: row.get(0), epoch: row.get::<_, Option<i64>>(1).map(i64::cast_unsigned) }))
 }
 
@@ -105,11 +152,12 @@ pub(super) fn begin(
     let mut text = format!(
         "BEGIN; UPDATE freshet.progress SET epoch = {}, watermark = {}, processing_time = {}, \
              committed_at = clock_timestamp() AT TIME ZONE 'UTC' \
-         WHERE job = {job} AND sink = {sink} AND generation = {generation} AND epoch = {}",
+         WHERE job = {job} AND sink = {sink} AND generation = {generation} AND {}",
         bigint(commit.epoch),
         time(commit.watermark),
         time(commit.processing_time),
-        bigint(previous.unwrap_or(0)),
+        previous
+            .map_or("committed_at IS NULL".to_owned(), |epoch| format!("epoch = {} AND committed_at IS NOT NULL", bigint(epoch))),
     );
     if !commit.ledger.is_empty() {
         text.push_str("; ");
@@ -134,9 +182,9 @@ fn ledger(job: &str, sink: &str, commit: &Commit) -> String {
         })
         .collect();
     let columns = LEDGER_COUNTS.map(ident).join(", ");
-    let updates: String = LEDGER_COUNTS.map(|count| format!(", {0} = EXCLUDED.{0}", ident(count))).concat();
+    let updates: String = LEDGER_COUNTS.map(|count| format!(", {0} = held.{0} + EXCLUDED.{0}", ident(count))).concat();
     format!(
-        "INSERT INTO freshet.ledger (job, sink, view, epoch, {columns}) VALUES {} \
+        "INSERT INTO freshet.ledger AS held (job, sink, view, epoch, {columns}) VALUES {} \
          ON CONFLICT (job, sink, view) DO UPDATE SET epoch = EXCLUDED.epoch{updates}",
         rows.join(", ")
     )

@@ -3,7 +3,9 @@
 //! ```text
 //! open      connect                                             connect.rs
 //! prepare   one transaction: control tables, the views' tables  control.rs, tables.rs
-//!           (created, or compared), and the job's generation;
+//!           (created, or compared); transactions of earlier
+//!           instances ended, the generation raised, and only
+//!           then the epoch read that is there;
 //!           then staging tables and statements                  session.rs, writer.rs, statements.rs
 //! commit    rows that do not fit become dead letters            fit.rs, rejects.rs (shared with SQLite), kind.rs
 //!           BEGIN; progress moves on if it is ours; ledger      control.rs
@@ -14,7 +16,10 @@
 //! - A reader sees the views, the progress, the ledger, late events and dead letters of one epoch, never of two.
 //! - An epoch is applied once. When the reply to a COMMIT is lost, the next call of `commit` connects anew and reads the progress
 //!   back: if the epoch is there under our generation, the commit had succeeded.
-//! - After any error nothing of the commit has been applied, and the connection is gone; the next call makes a new one.
+//! - A new generation goes on behind the epoch that is there. An older one cannot commit any more, whatever it was doing when it was overtaken:
+//!   its next step is [`Error::Fenced`].
+//! - After any error nothing of the commit has been applied, or all of it and its reply was lost; the connection is gone, and the next call, with the
+//!   same commit, makes a new one.
 //!
 //! What is left to the server: `synchronous_commit`, `statement_timeout`, `lock_timeout` and deadlocks. A commit waits as long for a
 //! lock as the server allows (for ever by default); when the server ends it, the error is [`Error::Unavailable`] and the same
@@ -39,9 +44,9 @@ mod tables;
 mod writer;
 
 use freshet_model::{Commit, DeadLetter, Epoch, TableSchema};
-use postgres::Client;
+use postgres::{Client, Transaction};
 
-use crate::{Error, SinkOptions, TableSink};
+use crate::{Error, SinkOptions, TableSink, fault};
 use connect::Place;
 use control::{Held, Owner};
 use fit::Fitted;
@@ -52,6 +57,7 @@ use tables::{Difference, Table};
 pub struct PostgresSink {
     place: Place,
     owner: Owner,
+    reset: bool,
     /// Before [`TableSink::prepare`], the connection that `open` has made.
     opened: Option<Client>,
     /// `None` after a failure, until the next commit.
@@ -61,6 +67,13 @@ pub struct PostgresSink {
     committed: Option<Epoch>,
     /// The epoch whose COMMIT was sent last, and what it refused: the reply may have been lost.
     in_doubt: Option<(Epoch, Vec<DeadLetter>)>,
+}
+
+/// What a preparation made, and found.
+struct SetUp {
+    views: Vec<(TableSchema, Table)>,
+    /// The newest epoch that earlier generations have left.
+    held: Option<Epoch>,
 }
 
 impl PostgresSink {
@@ -75,13 +88,25 @@ impl PostgresSink {
         };
         let client = place.connect().map_err(|error| place.explain_connect(&error))?;
         let owner = Owner { job: rejects::without_nul(&options.job), sink: rejects::without_nul(&options.name), generation };
-        Ok(PostgresSink { place, owner, opened: Some(client), session: None, views: Vec::new(), committed: None, in_doubt: None })
+        let reset = options.reset;
+        Ok(PostgresSink {
+            place,
+            owner,
+            reset,
+            opened: Some(client),
+            session: None,
+            views: Vec::new(),
+            committed: None,
+            in_doubt: None,
+        })
     }
 
-    /// Creates or compares all tables and takes over the job's generation, in one transaction.
-    fn set_up(&self, client: &mut Client, views: &[TableSchema]) -> Result<Vec<(TableSchema, Table)>, Error> {
+    /// Creates or compares all tables and takes over the job's rows, in one transaction.
+    fn set_up(&self, client: &mut Client, views: &[TableSchema]) -> Result<SetUp, Error> {
         let explain = |error| self.place.explain(&error);
         let mut transaction = client.transaction().map_err(explain)?;
+        // Who holds a lock for longer is ended when the caller tries again.
+        transaction.batch_execute("SET LOCAL lock_timeout = '10s'").map_err(explain)?;
         control::create(&mut transaction).map_err(explain)?;
         let mut differences = Vec::new();
         let mut prepared = Vec::with_capacity(views.len());
@@ -92,11 +117,34 @@ impl PostgresSink {
         if !differences.is_empty() {
             return Err(self.does_not_fit(&differences));
         }
-        if !control::take_over(&mut transaction, &self.owner).map_err(explain)? {
-            return Err(self.taken_over());
-        }
+        let held = self.take_over(&mut transaction, &prepared)?;
         transaction.commit().map_err(explain)?;
-        Ok(prepared)
+        Ok(SetUp { views: prepared, held })
+    }
+
+    /// Fences older generations, and returns the newest epoch that they have left.
+    fn take_over(&self, transaction: &mut Transaction<'_>, views: &[(TableSchema, Table)]) -> Result<Option<Epoch>, Error> {
+        let explain = |error| self.place.explain(&error);
+        let newer = |held: &Held| held.generation > self.owner.generation;
+        let seen = control::read(transaction, &self.owner).map_err(explain)?;
+        if let Some(held) = seen.filter(newer) {
+            return Err(self.fenced(held.generation));
+        }
+        fault::point("sink::fence", &self.place.thing)?;
+        control::end_predecessors(transaction, &self.owner).map_err(explain)?;
+        let held = control::lock(transaction, &self.owner).map_err(explain)?.ok_or_else(|| self.changed("no row"))?;
+        if newer(&held) {
+            return Err(self.fenced(held.generation));
+        }
+        control::take_over(transaction, &self.owner).map_err(explain)?;
+        fault::point("sink::progress_read", &self.place.thing)?;
+        // When this generation prepares a second time, what is there is its own.
+        if self.reset && held.generation < self.owner.generation {
+            let names = views.iter().map(|(_, table)| table.name.as_str());
+            control::forget(transaction, &self.owner, names).map_err(explain)?;
+            return Ok(None);
+        }
+        Ok(held.epoch)
     }
 
     fn does_not_fit(&self, differences: &[Difference]) -> Error {
@@ -109,9 +157,19 @@ impl PostgresSink {
         )
     }
 
-    fn taken_over(&self) -> Error {
-        let problem = format!("another instance of job '{}' has taken over", self.owner.job);
-        Error::setup(&self.place.thing, problem, "run one instance of a job at a time, or give this one a job name of its own")
+    fn fenced(&self, by: i64) -> Error {
+        let Owner { job, generation, .. } = &self.owner;
+        Error::fenced(
+            &self.place.thing,
+            format!("a newer start of job '{job}' has taken over (generation {by}, this one is {generation})"),
+        )
+    }
+
+    fn changed(&self, found: &str) -> Error {
+        let known = epoch_name(self.committed);
+        let problem =
+            format!("freshet.progress of job '{}' has {found}, but this instance has committed {known}", self.owner.job);
+        Error::setup(&self.place.thing, problem, "leave the tables of schema freshet alone, and restart the job")
     }
 
     /// Returns the connection, a new one if there is none.
@@ -120,29 +178,26 @@ impl PostgresSink {
             return Ok(session);
         }
         let client = self.place.connect().map_err(|error| self.place.explain_reconnect(&error))?;
-        Session::prepare(client, &self.views).map_err(|error| self.place.explain(&error))
+        Session::prepare(client, &self.owner, &self.views).map_err(|error| self.place.explain(&error))
     }
 
     /// Decides by the database's own word whether a commit is in it already; `None` when it is not.
     fn settle(&mut self, session: &mut Session, commit: &Commit) -> Result<Option<Vec<DeadLetter>>, Error> {
         let held = session.held(&self.owner).map_err(|error| self.place.explain(&error))?;
-        match held {
-            Some(Held { generation, epoch }) if generation == self.owner.generation => {
-                if epoch == Some(commit.epoch) {
-                    self.committed = epoch;
-                    let refused = self.in_doubt.take().filter(|&(doubted, _)| doubted == commit.epoch);
-                    return Ok(Some(refused.map(|(_, letters)| letters).unwrap_or_default()));
-                }
-                if epoch == self.committed {
-                    return Ok(None);
-                }
-                let name = |epoch: Option<Epoch>| epoch.map_or_else(|| "no epoch".to_owned(), |epoch| format!("epoch {epoch}"));
-                let (found, known) = (name(epoch), name(self.committed));
-                let problem =
-                    format!("freshet.progress of job '{}' has {found}, but this instance has committed {known}", self.owner.job);
-                Err(Error::setup(&self.place.thing, problem, "leave the tables of schema freshet alone, and restart the job"))
+        let held = held.ok_or_else(|| self.changed("no row"))?;
+        if held.generation > self.owner.generation {
+            return Err(self.fenced(held.generation));
+        }
+        let ours = held.generation == self.owner.generation;
+        if ours && held.epoch == self.committed {
+            return Ok(None);
+        }
+        match self.in_doubt.take() {
+            Some((epoch, refused)) if ours && epoch == commit.epoch && held.epoch == Some(epoch) => {
+                self.committed = Some(epoch);
+                Ok(Some(refused))
             }
-            _ => Err(self.taken_over()),
+            _ => Err(self.changed(&format!("{} of generation {}", epoch_name(held.epoch), held.generation))),
         }
     }
 
@@ -159,15 +214,23 @@ impl PostgresSink {
         let attempt = session.write(&self.owner, self.committed, commit, &fitted).map_err(|error| self.place.explain(&error))?;
         let Attempt::Ready(found) = attempt else {
             // Either a newer generation has it, or our own COMMIT got through after its connection was lost.
-            return self.settle(session, commit)?.ok_or_else(|| self.taken_over());
+            let changing = |sink: &Self| Error::unavailable(&sink.place.thing, "freshet.progress changes while it is written");
+            return self.settle(session, commit)?.ok_or_else(|| changing(self));
         };
         let refused: Vec<_> = fitted.into_iter().flat_map(|fitted| fitted.refused).chain(found).collect();
         self.in_doubt = Some((commit.epoch, refused.clone()));
         session.commit().map_err(|error| self.place.explain(&error))?;
+        // As if the reply had been lost.
+        fault::point("postgres::commit_sent", &self.place.thing)?;
         self.in_doubt = None;
         self.committed = Some(commit.epoch);
+        fault::point("postgres::after_commit", &self.place.thing)?;
         Ok(refused)
     }
+}
+
+fn epoch_name(epoch: Option<Epoch>) -> String {
+    epoch.map_or_else(|| "no epoch".to_owned(), |epoch| format!("epoch {epoch}"))
 }
 
 impl TableSink for PostgresSink {
@@ -175,13 +238,14 @@ impl TableSink for PostgresSink {
         self.session = None;
         let mut client = match self.opened.take() {
             Some(client) => client,
-            None => self.place.connect().map_err(|error| self.place.explain_connect(&error))?,
+            None => self.place.connect().map_err(|error| self.place.explain_reconnect(&error))?,
         };
-        self.views = self.set_up(&mut client, views)?;
-        self.session = Some(Session::prepare(client, &self.views).map_err(|error| self.place.explain(&error))?);
-        self.committed = None;
+        let SetUp { views, held } = self.set_up(&mut client, views)?;
+        self.views = views;
+        self.committed = held;
         self.in_doubt = None;
-        Ok(None)
+        self.session = Some(Session::prepare(client, &self.owner, &self.views).map_err(|error| self.place.explain(&error))?);
+        Ok(held)
     }
 
     fn commit(&mut self, commit: &Commit) -> Result<Vec<DeadLetter>, Error> {

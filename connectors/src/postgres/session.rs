@@ -12,6 +12,7 @@ use super::kind::{ColumnKind, ident};
 use super::rejects::{Cell, DEAD_COLUMNS, LATE_COLUMNS, dead_rows, late_rows};
 use super::tables::Table;
 use super::writer::{ViewWriter, copy};
+use crate::fault;
 
 /// A connection that can commit.
 pub(super) struct Session {
@@ -31,7 +32,8 @@ pub(super) enum Attempt {
 
 impl Session {
     /// Prepares what commits need.
-    pub(super) fn prepare(mut client: Client, views: &[(TableSchema, Table)]) -> Result<Session, postgres::Error> {
+    pub(super) fn prepare(mut client: Client, owner: &Owner, views: &[(TableSchema, Table)]) -> Result<Session, postgres::Error> {
+        control::mark_session(&mut client, owner)?;
         let mut writers = Vec::with_capacity(views.len());
         for (index, (view, table)) in views.iter().enumerate() {
             writers.push(ViewWriter::prepare(&mut client, view, table, index)?);
@@ -75,6 +77,7 @@ impl Session {
             self.rollback()?;
             return Ok(Attempt::Fenced);
         }
+        break_at("postgres::after_compare_and_set", &mut self.client)?;
         let mut refused = Vec::new();
         for (changes, fitted) in commit.views.iter().zip(fitted) {
             let writer = &mut self.writers[changes.view];
@@ -107,6 +110,11 @@ impl Session {
         let values = values(columns.iter().map(|&(_, cell)| ColumnKind::of_cell(cell)), rows);
         copy(&mut self.client, statement, &values, rows.num_rows())
     }
+}
+
+/// A fail point: the server ends the session there.
+pub(super) fn break_at(point: &str, client: &mut Client) -> Result<(), postgres::Error> {
+    if fault::hit(point) { client.batch_execute("SELECT pg_terminate_backend(pg_backend_pid())") } else { Ok(()) }
 }
 
 fn copy_rejects(table: &str, columns: &[(&str, Cell)]) -> String {

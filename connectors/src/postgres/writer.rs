@@ -13,6 +13,7 @@ use super::fit::{Fitted, keys_of, select};
 use super::rejects::refused_row;
 use super::statements::Sql;
 use super::tables::Table;
+use crate::fault;
 
 /// Up to so many rows go as array parameters, more through the staging table. Measured with `benches/copy.rs`: arrays take half the
 /// time at 1,000 rows, the same at 10,000, and a tenth to a quarter more at 100,000.
@@ -206,6 +207,10 @@ fn execute(
 pub(super) fn copy(client: &mut Client, sql: &Statement, columns: &[Values<'_>], rows: usize) -> Result<(), postgres::Error> {
     let mut writer = client.copy_in(sql)?;
     let written = write_copy(columns, rows, &mut writer);
+    if fault::hit("postgres::mid_copy") {
+        drop(writer);
+        return client.batch_execute("SELECT pg_terminate_backend(pg_backend_pid())");
+    }
     // A connection that has refused a piece refuses the end too, and says why.
     let copied = writer.finish()?;
     assert!(written.is_ok() && copied == rows as u64, "a COPY that succeeds holds all rows");

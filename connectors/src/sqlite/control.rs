@@ -1,9 +1,9 @@
 //! Freshet's own tables in the file: which epoch it shows, where the records went, and those that do not count.
 //!
-//! As in PostgreSQL, a commit first moves the epoch on if generation and epoch are still those that the sink knows.
+//! As in PostgreSQL, a commit first moves the epoch on if generation and epoch are still those that the sink knows, and adds its numbers to the ledger.
 
 use freshet_model::{Commit, Epoch};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::bind::time_text;
 use super::tables::{declared_cell, ident};
@@ -42,24 +42,45 @@ fn rejects(columns: &[(&str, Cell)]) -> String {
     columns.iter().map(column).collect::<Vec<_>>().join(", ")
 }
 
-/// Makes the rows of a job's sink ours, if no newer generation has them; tells whether it did.
-///
-/// The new generation reads its sources again, so what its predecessors reported of them is removed.
-pub(super) fn take_over(connection: &Connection, owner: &Owner) -> rusqlite::Result<bool> {
-    let taken = connection.execute(
+/// A row of `freshet_progress`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) generation: i64,
+    /// The newest epoch, if anything has been committed.
+    pub(super) epoch: Option<Epoch>,
+}
+
+/// Reads what the file holds.
+pub(super) fn read(connection: &Connection, owner: &Owner) -> rusqlite::Result<Option<Held>> {
+    // Before the first commit the epoch is 0 and nobody has committed it.
+    let sql =
+        "SELECT generation, CASE WHEN committed_at IS NOT NULL THEN epoch END FROM freshet_progress WHERE job = ?1 AND sink = ?2";
+    let held = |row: &Row<'_>| Ok(Held { generation: row.get(0)?, epoch: row.get::<_, Option<i64>>(1)?.map(i64::cast_unsigned) });
+    connection.query_row(sql, params![owner.job, owner.sink], held).optional()
+}
+
+/// Writes our generation into the row of a job's sink, which has no newer one.
+pub(super) fn take_over(connection: &Connection, owner: &Owner) -> rusqlite::Result<()> {
+    connection.execute(
         "INSERT INTO freshet_progress (job, sink, generation, epoch, watermark) VALUES (?1, ?2, ?3, 0, '-infinity') \
-         ON CONFLICT (job, sink) DO UPDATE SET generation = excluded.generation, epoch = 0, watermark = '-infinity', \
-             processing_time = NULL, committed_at = NULL \
-         WHERE generation <= excluded.generation",
+         ON CONFLICT (job, sink) DO UPDATE SET generation = excluded.generation",
         params![owner.job, owner.sink, owner.generation],
     )?;
-    if taken == 0 {
-        return Ok(false);
+    Ok(())
+}
+
+/// Removes all that the file holds of a job's sink: the views' rows, and what was reported of them.
+pub(super) fn forget<'a>(connection: &Connection, owner: &Owner, views: impl Iterator<Item = &'a str>) -> rusqlite::Result<()> {
+    for view in views {
+        connection.execute(&format!("DELETE FROM {}", ident(view)), [])?;
     }
     for table in ["freshet_ledger", LATE_EVENTS, DEAD_LETTERS] {
         connection.execute(&format!("DELETE FROM {table} WHERE job = ?1 AND sink = ?2"), params![owner.job, owner.sink])?;
     }
-    Ok(true)
+    let nothing = "UPDATE freshet_progress SET epoch = 0, watermark = '-infinity', processing_time = NULL, committed_at = NULL \
+                   WHERE job = ?1 AND sink = ?2";
+    connection.execute(nothing, params![owner.job, owner.sink])?;
+    Ok(())
 }
 
 /// Moves the progress on and writes the ledger; tells whether the progress was still ours.
@@ -73,10 +94,10 @@ pub(super) fn advance(
     let mut update = connection.prepare_cached(
         "UPDATE freshet_progress SET epoch = ?1, watermark = ?2, processing_time = ?3, \
              committed_at = strftime('%Y-%m-%d %H:%M:%f000', 'now') \
-         WHERE job = ?4 AND sink = ?5 AND generation = ?6 AND epoch = ?7",
+         WHERE job = ?4 AND sink = ?5 AND generation = ?6 AND CASE WHEN committed_at IS NOT NULL THEN epoch END IS ?7",
     )?;
     let (watermark, processing_time) = (time_text(commit.watermark.0), time_text(commit.processing_time.0));
-    let previous = bigint(previous.unwrap_or(0));
+    let previous = previous.map(bigint);
     let moved = update.execute(params![bigint(commit.epoch), &*watermark, &*processing_time, job, sink, generation, previous])?;
     if moved == 1 {
         write_ledger(connection, owner, commit)?;
@@ -86,7 +107,7 @@ pub(super) fn advance(
 
 fn write_ledger(connection: &Connection, owner: &Owner, commit: &Commit) -> rusqlite::Result<()> {
     let columns = LEDGER_COUNTS.map(ident).join(", ");
-    let updates: String = LEDGER_COUNTS.map(|count| format!(", {0} = excluded.{0}", ident(count))).concat();
+    let updates: String = LEDGER_COUNTS.map(|count| format!(", {0} = {0} + excluded.{0}", ident(count))).concat();
     let mut insert = connection.prepare_cached(&format!(
         "INSERT INTO freshet_ledger (job, sink, view, epoch, {columns}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
          ON CONFLICT (job, sink, view) DO UPDATE SET epoch = excluded.epoch{updates}"

@@ -33,7 +33,7 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
 use crate::open::path_of;
 use crate::postgres::rejects::{DEAD_COLUMNS, LATE_COLUMNS, dead_rows, late_rows};
-use crate::{Error, SinkOptions, TableSink};
+use crate::{Error, SinkOptions, TableSink, fault};
 use control::Owner;
 use tables::{Difference, Table};
 
@@ -44,6 +44,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct SqliteSink {
     thing: String,
     owner: Owner,
+    reset: bool,
     connection: Connection,
     views: Vec<(TableSchema, Table)>,
     /// The newest epoch that is in the file.
@@ -67,7 +68,7 @@ impl SqliteSink {
         create_folder(&path, &thing)?;
         let connection = connect(&path).map_err(|error| explain(&thing, &error))?;
         let owner = Owner { job: options.job, sink: options.name, generation };
-        Ok(SqliteSink { thing, owner, connection, views: Vec::new(), committed: None })
+        Ok(SqliteSink { thing, owner, reset: options.reset, connection, views: Vec::new(), committed: None })
     }
 
     fn does_not_fit(&self, differences: &[Difference]) -> Error {
@@ -76,9 +77,56 @@ impl SqliteSink {
         Error::setup(&self.thing, problem, format!("change the tables or the views: {}", join(|difference| &difference.fix)))
     }
 
-    fn taken_over(&self) -> Error {
-        let problem = format!("another instance of job '{}' has taken over", self.owner.job);
-        Error::setup(&self.thing, problem, "run one instance of a job at a time, or give this one a job name of its own")
+    fn fenced(&self, by: i64) -> Error {
+        let Owner { job, generation, .. } = &self.owner;
+        Error::fenced(
+            &self.thing,
+            format!("a newer start of job '{job}' has taken over (generation {by}, this one is {generation})"),
+        )
+    }
+
+    /// Says why the progress is not what this instance has left.
+    fn not_ours(&self) -> Error {
+        let held = match control::read(&self.connection, &self.owner) {
+            Ok(held) => held,
+            Err(error) => return explain(&self.thing, &error),
+        };
+        if let Some(held) = held.filter(|held| held.generation > self.owner.generation) {
+            return self.fenced(held.generation);
+        }
+        let problem = format!("freshet_progress of job '{}' was changed by another program", self.owner.job);
+        Error::setup(&self.thing, problem, "leave the tables that begin with freshet_ alone, and restart the job")
+    }
+
+    /// Creates or compares all tables, fences older generations and returns the newest epoch that they have left, in one transaction.
+    fn set_up(&self, views: &[TableSchema]) -> Result<(Vec<(TableSchema, Table)>, Option<Epoch>), Error> {
+        let explain = |error: rusqlite::Error| explain(&self.thing, &error);
+        let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate).map_err(explain)?;
+        control::create(&transaction).map_err(explain)?;
+        let mut differences = Vec::new();
+        let mut prepared = Vec::with_capacity(views.len());
+        for view in views {
+            let table = tables::create_or_check(&transaction, view, &mut differences).map_err(explain)?;
+            prepared.extend(table.map(|table| (view.clone(), table)));
+        }
+        if !differences.is_empty() {
+            return Err(self.does_not_fit(&differences));
+        }
+        let held = control::read(&transaction, &self.owner).map_err(explain)?;
+        if let Some(held) = held.filter(|held| held.generation > self.owner.generation) {
+            return Err(self.fenced(held.generation));
+        }
+        fault::point("sink::fence", &self.thing)?;
+        control::take_over(&transaction, &self.owner).map_err(explain)?;
+        fault::point("sink::progress_read", &self.thing)?;
+        let mut epoch = held.and_then(|held| held.epoch);
+        // When this generation prepares a second time, what is there is its own.
+        if self.reset && held.is_none_or(|held| held.generation < self.owner.generation) {
+            control::forget(&transaction, &self.owner, views.iter().map(|view| view.name.as_str())).map_err(explain)?;
+            epoch = None;
+        }
+        transaction.commit().map_err(explain)?;
+        Ok((prepared, epoch))
     }
 
     /// Applies a commit; `None` when the progress was not ours.
@@ -98,6 +146,9 @@ impl SqliteSink {
         writer::append(&transaction, control::LATE_EVENTS, LATE_COLUMNS, &late_rows(job, sink, commit))?;
         let dead: Vec<_> = commit.dead.iter().chain(&refused).collect();
         writer::append(&transaction, control::DEAD_LETTERS, DEAD_COLUMNS, &dead_rows(job, sink, commit.epoch, &dead))?;
+        if fault::hit("sqlite::before_commit") {
+            return Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR), None));
+        }
         transaction.commit()?;
         Ok(Some(refused))
     }
@@ -105,27 +156,10 @@ impl SqliteSink {
 
 impl TableSink for SqliteSink {
     fn prepare(&mut self, views: &[TableSchema]) -> Result<Option<Epoch>, Error> {
-        let explain = |error: rusqlite::Error| explain(&self.thing, &error);
         // Upserts, deletes and what goes with them stay prepared for all views.
         self.connection.set_prepared_statement_cache_capacity(16 + 4 * views.len());
-        let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate).map_err(explain)?;
-        control::create(&transaction).map_err(explain)?;
-        let mut differences = Vec::new();
-        let mut prepared = Vec::with_capacity(views.len());
-        for view in views {
-            let table = tables::create_or_check(&transaction, view, &mut differences).map_err(explain)?;
-            prepared.extend(table.map(|table| (view.clone(), table)));
-        }
-        if !differences.is_empty() {
-            return Err(self.does_not_fit(&differences));
-        }
-        if !control::take_over(&transaction, &self.owner).map_err(explain)? {
-            return Err(self.taken_over());
-        }
-        transaction.commit().map_err(explain)?;
-        self.views = prepared;
-        self.committed = None;
-        Ok(None)
+        (self.views, self.committed) = self.set_up(views)?;
+        Ok(self.committed)
     }
 
     fn commit(&mut self, commit: &Commit) -> Result<Vec<DeadLetter>, Error> {
@@ -133,7 +167,7 @@ impl TableSink for SqliteSink {
             return Ok(Vec::new());
         }
         let applied = self.apply(commit).map_err(|error| explain(&self.thing, &error))?;
-        let refused = applied.ok_or_else(|| self.taken_over())?;
+        let refused = applied.ok_or_else(|| self.not_ours())?;
         self.committed = Some(commit.epoch);
         Ok(refused)
     }
@@ -151,7 +185,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
     Ok(connection)
 }
 

@@ -8,7 +8,7 @@ use arrow::array::{
     ArrayRef, BooleanArray, Decimal128Array, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use freshet_connectors::SinkOptions;
-use freshet_model::{Column, ColumnType, Commit, LedgerRow, TableSchema, Timestamp, ViewChanges};
+use freshet_model::{Column, ColumnType, Commit, LateEvent, LedgerRow, TableSchema, Timestamp, ViewChanges};
 
 /// Midnight of 2026-01-01.
 pub(crate) const START: i64 = 1_767_225_600_000_000;
@@ -90,6 +90,22 @@ pub(crate) fn commit(epoch: u64, upserts: &Content, deletes: &[Key]) -> Commit {
         dead: Vec::new(),
         ledger: vec![ledger],
     }
+}
+
+/// Adds a late event, which would be there twice if the commit were applied twice.
+pub(crate) fn with_late(mut commit: Commit) -> Commit {
+    commit.late.push(LateEvent {
+        view: "v".to_owned(),
+        source: "s".to_owned(),
+        partition: 3,
+        offset: 4,
+        window_start: Timestamp(0),
+        window_end: Timestamp(60_000_000),
+        event_time: Timestamp(5),
+        watermark: Timestamp::MAX,
+        event: r#"{"a":1}"#.to_owned(),
+    });
+    commit
 }
 
 fn keys<'a>(keys: impl Iterator<Item = &'a Key> + Clone) -> Vec<ArrayRef> {

@@ -5,32 +5,15 @@ use std::thread;
 
 use freshet_connectors::postgres::PostgresSink;
 use freshet_connectors::{Error, TableSink};
-use freshet_model::{Commit, LateEvent, Timestamp};
 use postgres::Client;
 
 use crate::cluster::Database;
-use crate::commits::{Content, commit, hits, key, options, view};
+use crate::commits::{Content, commit, hits, key, options, view, with_late};
 use crate::postgres::content;
 use crate::proxy::Proxy;
 
 fn rows(numbers: std::ops::Range<i64>, value: i64) -> Content {
     numbers.map(|minute| (key(minute, "/"), hits(value))).collect()
-}
-
-/// A commit with a late event, which would be there twice if the commit were applied twice.
-fn with_late(mut commit: Commit) -> Commit {
-    commit.late.push(LateEvent {
-        view: "v".to_owned(),
-        source: "s".to_owned(),
-        partition: 3,
-        offset: 4,
-        window_start: Timestamp(0),
-        window_end: Timestamp(60_000_000),
-        event_time: Timestamp(5),
-        watermark: Timestamp::MAX,
-        event: r#"{"a":1}"#.to_owned(),
-    });
-    commit
 }
 
 fn late_events(client: &mut Client) -> i64 {
@@ -116,6 +99,64 @@ fn a_commit_whose_reply_was_lost_is_not_applied_again() {
 }
 
 #[test]
+fn a_commit_whose_reply_was_lost_is_found_by_the_next_start() {
+    let database = Database::create();
+    let mut reader = database.client();
+    let proxy = Proxy::start(database.cluster.port);
+    let url = database.url.replace(&database.cluster.port.to_string(), &proxy.port.to_string());
+    let mut first = PostgresSink::open(&url, options(1)).unwrap();
+    first.prepare(&[view("v")]).unwrap();
+    first.commit(&with_late(commit(1, &rows(0..10, 1), &[]))).unwrap();
+    drop(first);
+
+    let mut second = PostgresSink::open(&url, options(2)).unwrap();
+    assert_eq!(second.prepare(&[view("v")]).unwrap(), Some(1));
+    for (epoch, lost) in [(2, true), (3, true), (4, false), (5, true)] {
+        let next = with_late(commit(epoch, &rows(0..10, epoch as i64), &[]));
+        proxy.armed.store(lost, Ordering::SeqCst);
+        assert_eq!(second.commit(&next).is_err(), lost);
+        if epoch < 5 {
+            second.commit(&next).unwrap();
+        }
+    }
+    drop(second);
+    let mut third = PostgresSink::open(&url, options(3)).unwrap();
+    assert_eq!(third.prepare(&[view("v")]).unwrap(), Some(5));
+    third.commit(&with_late(commit(5, &rows(0..10, 9), &[]))).unwrap();
+    assert!(content(&mut reader) == rows(0..10, 5));
+    assert_eq!(late_events(&mut reader), 5);
+    let read: i64 = reader.query_one("SELECT read FROM freshet.ledger", &[]).unwrap().get(0);
+    assert_eq!(read, 150);
+}
+
+#[test]
+fn a_start_that_hangs_in_the_middle_of_a_commit_is_overtaken() {
+    let database = Database::create();
+    let (mut reader, mut locker) = (database.client(), database.client());
+    let mut old = PostgresSink::open(&database.url, options(1)).unwrap();
+    old.prepare(&[view("v")]).unwrap();
+    old.commit(&commit(1, &rows(0..10, 1), &[])).unwrap();
+    locker.batch_execute("BEGIN; LOCK TABLE v IN SHARE MODE").unwrap();
+    let second = with_late(commit(2, &rows(0..10, 2), &[]));
+    thread::scope(|scope| {
+        let hanging = scope.spawn(|| (old.commit(&second).unwrap_err(), old.commit(&second).unwrap_err()));
+        let waiting = "SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'freshet' \
+                       AND datname = current_database() AND wait_event_type = 'Lock'";
+        while !reader.query_one(waiting, &[]).unwrap().get::<_, bool>(0) {
+            assert!(!hanging.is_finished());
+        }
+        let mut new = PostgresSink::open(&database.url, options(2)).unwrap();
+        assert_eq!(new.prepare(&[view("v")]).unwrap(), Some(1));
+        let (cut, fenced) = hanging.join().unwrap();
+        assert!(cut.is_transient() && matches!(fenced, Error::Fenced { .. }), "{cut}, {fenced}");
+        locker.batch_execute("ROLLBACK").unwrap();
+        new.commit(&second).unwrap();
+    });
+    assert!(content(&mut reader) == rows(0..10, 2));
+    assert_eq!(late_events(&mut reader), 1);
+}
+
+#[test]
 fn an_older_generation_cannot_write_any_more() {
     let database = Database::create();
     let mut reader = database.client();
@@ -125,10 +166,10 @@ fn an_older_generation_cannot_write_any_more() {
     let mut new = PostgresSink::open(&database.url, options(2)).unwrap();
     new.prepare(&[view("v")]).unwrap();
     let error = old.commit(&commit(2, &rows(0..10, 9), &[])).unwrap_err();
-    assert!(matches!(&error, Error::Setup { problem, .. } if problem.contains("another instance of job")), "{error}");
+    assert!(matches!(&error, Error::Fenced { problem, .. } if problem.contains("a newer start of job")), "{error}");
     // Nor after it has connected anew, nor from the start.
-    assert!(!old.commit(&commit(2, &rows(0..10, 9), &[])).unwrap_err().is_transient());
-    assert!(!old.prepare(&[view("v")]).unwrap_err().is_transient());
-    new.commit(&commit(1, &rows(0..10, 2), &[])).unwrap();
+    assert!(matches!(old.commit(&commit(2, &rows(0..10, 9), &[])), Err(Error::Fenced { .. })));
+    assert!(matches!(old.prepare(&[view("v")]), Err(Error::Fenced { .. })));
+    new.commit(&commit(2, &rows(0..10, 2), &[])).unwrap();
     assert!(content(&mut reader) == rows(0..10, 2));
 }

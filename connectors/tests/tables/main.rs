@@ -8,4 +8,5 @@ mod failures;
 mod oracle;
 mod postgres;
 mod proxy;
+mod resume;
 mod sqlite;

@@ -405,7 +405,17 @@ fn apply(plan: &Plan, commit: &Commit, outcome: &mut Outcome) {
     }
     let late = commit.late.iter().map(|late| (late.view.clone(), late.partition, late.offset, late.window_start.0));
     outcome.late.extend(late);
-    outcome.ledger.clone_from(&commit.ledger);
+    for row in &commit.ledger {
+        let Some(sum) = outcome.ledger.iter_mut().find(|sum| sum.view == row.view) else {
+            outcome.ledger.push(row.clone());
+            continue;
+        };
+        sum.read += row.read;
+        sum.counted += row.counted;
+        sum.filtered += row.filtered;
+        sum.late += row.late;
+        sum.dead_letters += row.dead_letters;
+    }
 }
 
 fn text(batch: &RecordBatch, columns: &[usize], row: usize) -> String {

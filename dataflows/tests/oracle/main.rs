@@ -53,7 +53,9 @@ fn check(outcome: &Outcome, events: &[Vec<Event>]) {
         assert_eq!(outcome.tables.get(*name).cloned().unwrap_or_default(), expected.tables[*name], "table {name}");
     }
     assert_eq!(outcome.late, expected.late, "late events");
+    let total = events.iter().map(|events| events.len() as u64).sum::<u64>();
     for row in &outcome.ledger {
+        assert_eq!(row.read, total, "the commits' accounts add up to all records: {row:?}");
         assert_eq!(row.read, row.counted + row.filtered + row.late + row.dead_letters, "accounts of {row:?}");
     }
 }

@@ -1,3 +1,5 @@
+//! What files bring as a source: whole, followed, changed under its eyes, and from the middle.
+
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
@@ -16,6 +18,7 @@ fn options(bounded: bool) -> SourceOptions {
         max_record_bytes: 100,
         bounded,
         from_latest: false,
+        identity: None,
         settings: BTreeMap::new(),
     }
 }
@@ -148,6 +151,56 @@ fn from_latest_passes_over_what_is_there_and_keeps_the_numbers() {
 }
 
 #[test]
+fn a_file_that_is_opened_again_brings_the_same_records_from_any_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.ndjson");
+    let mut text: Vec<String> = (0..20_000).map(|n| format!("{{\"n\":{n}}}{}", if n % 3 == 0 { "\r" } else { "" })).collect();
+    text[7] = "y".repeat(1_000_000);
+    text[8] = String::new();
+    std::fs::write(&path, text.join("\n")).unwrap();
+    let source = open(&path, options(true));
+    let all = read_until(&mut *source.reader(&[0]).unwrap(), 5000, finished);
+    // It may grow meanwhile.
+    std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"\n{\"n\":-1}").unwrap();
+    let again = SourceOptions { identity: source.identity(), ..options(true) };
+    let again = crate::open_source(&format!("file://{}", path.display()), again).unwrap();
+    let dead = |batches: &[Batch]| batches.iter().flat_map(|batch| batch.dead.clone()).collect::<Vec<_>>();
+    for start in [0, 1, 7, 8, 9, 12_345, 19_999, 20_000] {
+        let tail = read_until(&mut *again.reader_from(&[(0, Some(start))]).unwrap(), 3000, finished);
+        let mut wanted: Vec<_> = numbers(&all).into_iter().filter(|&(_, offset, _)| offset >= start).collect();
+        wanted.push((0, 20_000, -1));
+        assert!(numbers(&tail) == wanted, "from {start}");
+        assert_eq!(dead(&tail), dead(&all).into_iter().filter(|dead| dead.offset >= start).collect::<Vec<_>>());
+        assert_eq!(tail[0].range.start, start);
+    }
+    let error = again.reader_from(&[(0, Some(20_002))]).err().unwrap().to_string();
+    assert!(error.contains("a.ndjson has no line 20002 any more"), "{error}");
+}
+
+#[test]
+fn another_file_of_the_same_name_is_not_taken_for_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.ndjson");
+    std::fs::write(&path, "{\"n\":1}\n").unwrap();
+    let identity = open(&path, options(false)).identity();
+    let url = format!("file://{}", folder.path().display());
+    let again = || crate::open_source(&url, SourceOptions { identity: identity.clone(), ..options(false) });
+    assert!(again().is_ok());
+    for (path, text) in [(&path, "{\"n\":2}\n{\"n\":1}\n"), (&path, "{\"n\""), (&folder.path().join("b.ndjson"), "")] {
+        std::fs::write(path, text).unwrap();
+        let error = again().err().unwrap().to_string();
+        assert!(error.contains("is not what the job's state was made from"), "{error}");
+    }
+}
+
+#[test]
+fn the_standard_input_cannot_be_read_again() {
+    let source = FileSource::open("stdin://", options(true)).unwrap();
+    assert_eq!(source.identity(), None);
+    assert!(source.reader_from(&[(0, Some(3))]).err().unwrap().to_string().contains("cannot be read from an offset"));
+}
+
+#[test]
 fn a_stream_ends_with_its_end_in_either_mode() {
     for bounded in [true, false] {
         let input = Input::stream(&b"{\"n\":1}\n{\"n\":2}"[..]);
@@ -172,6 +225,10 @@ fn file_rate() {
             count += 1;
         }
     }
+    let mut file = Cursor::new(0, Input::file("source", &path, None).unwrap(), 1000);
+    let skipping = Instant::now();
+    file.skip("source", i64::MAX).unwrap();
+    println!("skipped: {:.2} GB/s", 3e-3 * line.len() as f64 / skipping.elapsed().as_secs_f64());
     println!("split alone: {:.2} M lines/s", f64::from(count) / 1e6 / begin.elapsed().as_secs_f64());
     let begin = Instant::now();
     let mut reader = open(&path, options(true)).reader(&[0]).unwrap();

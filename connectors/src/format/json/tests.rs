@@ -31,6 +31,7 @@ fn options() -> SourceOptions {
         max_record_bytes: 100_000,
         bounded: false,
         from_latest: false,
+        identity: None,
         settings: Default::default(),
     }
 }

@@ -30,6 +30,7 @@ fn options(columns: Vec<Column>) -> SourceOptions {
         max_record_bytes: 1 << 20,
         bounded: false,
         from_latest: false,
+        identity: None,
         settings: Default::default(),
     }
 }
