@@ -126,7 +126,7 @@ impl Merger {
 
     fn finish(mut self) -> Result<(Seal, u64), ParquetError> {
         self.end_group()?;
-        let rows = self.writer.finish()?.file_metadata().num_rows().cast_unsigned();
+        let rows = self.writer.flushed_row_groups().iter().map(|group| group.num_rows().cast_unsigned()).sum();
         Ok((self.writer.into_inner()?.finish()?, rows))
     }
 }

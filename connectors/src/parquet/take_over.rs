@@ -100,6 +100,7 @@ fn clear(lake: &Lake, taken: &mut BTreeMap<PartitionId, Partition>) -> Result<()
         return Ok(());
     }
     remove_files(lake, &clearing).map_err(|error| lake.failed(&error))?;
+    fail::fail_point!("lake::half_reset", |_| Err(lake.failed(&"fail point")));
     for partition in taken.values_mut().filter(|partition| partition.head.clearing) {
         let next = Manifest { number: partition.head.number + 1, clearing: false, ..partition.head.clone() };
         partition.put(lake, next)?;
