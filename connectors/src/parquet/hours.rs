@@ -7,13 +7,15 @@ use arrow::array::{Array, AsArray, RecordBatch, TimestampMicrosecondArray, UInt3
 use arrow::compute::{max, min, take_record_batch};
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::error::ArrowError;
+use serde::{Deserialize, Serialize};
 
 const MICROS: i64 = 3_600_000_000;
 /// What Hive, and every reader of its layout, takes for a null.
 const NULL: &str = "__HIVE_DEFAULT_PARTITION__";
 
 /// An hour of event time, counted from 1970.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub(super) struct Hour(pub(super) i64);
 
 impl Hour {

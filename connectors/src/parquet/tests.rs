@@ -1,14 +1,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use ::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringArray, TimestampMicrosecondArray};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
-use freshet_model::Column;
+use freshet_model::{Column, ColumnType, PartitionId, TableSchema};
 use proptest::prelude::*;
 
-use super::*;
+use super::hours::Hour;
+use super::{MAX_OPEN, ParquetSink};
+use crate::{BatchSink, SinkOptions};
 
 const HOUR: i64 = 3_600_000_000;
 /// 2026-01-29T09:00:00Z.
@@ -38,7 +41,7 @@ fn table(time_column: Option<usize>) -> TableSchema {
 
 fn sink(folder: &Path, options: SinkOptions) -> ParquetSink {
     let mut sink = ParquetSink::open(&format!("parquet://{}", folder.display()), options).unwrap();
-    sink.prepare(&table(Some(0)), &[]).unwrap();
+    sink.prepare(&table(Some(0)), &[0, 1, 2, 3]).unwrap();
     sink
 }
 
@@ -86,7 +89,8 @@ fn read(root: &Path, file: &str) -> Vec<Row> {
 }
 
 fn staged(root: &Path) -> Vec<PathBuf> {
-    std::fs::read_dir(root.join("_staging/job_1.lake")).unwrap().map(|entry| entry.unwrap().path()).collect()
+    let folders = std::fs::read_dir(root.join("_staging/job_1.lake")).unwrap();
+    folders.flat_map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap()).map(|entry| entry.unwrap().path()).collect()
 }
 
 #[test]
@@ -98,11 +102,15 @@ fn a_file_appears_complete_at_the_close_under_a_name_that_says_what_it_holds() {
     sink.write(13, 3, &rows(&[Some(NINE + 2)], 2)).unwrap();
     sink.seal(13).unwrap();
     assert!(files(folder.path()).is_empty() && staged(folder.path()).len() == 1);
+    sink.flush(13).unwrap();
+    assert!(files(folder.path()).is_empty() && staged(folder.path()).len() == 1);
+    sink.write(14, 3, &rows(&[Some(NINE)], 3)).unwrap();
+    sink.seal(14).unwrap();
     sink.close().unwrap();
-    let expected = "event_date=2026-01-29/event_hour=09/g000007-p00003-e000000000012-000000000013-job_1.lake.parquet";
+    let expected = "event_date=2026-01-29/event_hour=09/p00003-e000000000012-000000000014-job_1.lake.parquet";
     assert_eq!(files(folder.path()), [expected]);
     assert!(staged(folder.path()).is_empty());
-    assert_eq!(read(folder.path(), expected).iter().map(|row| row.1).collect::<Vec<_>>(), [0, 1, 2]);
+    assert_eq!(read(folder.path(), expected).iter().map(|row| row.1).collect::<Vec<_>>(), [0, 1, 2, 3]);
 }
 
 #[test]
@@ -115,68 +123,66 @@ fn files_are_rolled_by_size_and_by_time_at_a_seal() {
         sink.seal(1).unwrap();
         assert_eq!(files(folder.path()).len(), 1);
         sink.seal(2).unwrap();
-        sink.write(2, 0, &rows(&[Some(NINE)], 1)).unwrap();
-        sink.seal(2).unwrap();
+        sink.write(3, 0, &rows(&[Some(NINE)], 1)).unwrap();
+        sink.seal(3).unwrap();
         assert_eq!(files(folder.path()).len(), 2);
     }
 }
 
 #[test]
-fn open_files_are_bounded_and_those_finished_early_wait_for_the_seal() {
+fn open_files_are_bounded_and_the_parts_of_an_hour_become_one_file() {
     let folder = tempfile::tempdir().unwrap();
     let mut sink = sink(folder.path(), options(1));
     let times: Vec<_> = (0..150).map(|hour| Some(NINE + hour * HOUR)).collect();
     for round in 0..2 {
         sink.write(1, 0, &rows(&times, round * 150)).unwrap();
-        assert!(sink.open.len() <= MAX_OPEN);
     }
-    assert!(files(folder.path()).is_empty());
     sink.seal(1).unwrap();
-    assert!(!files(folder.path()).is_empty());
+    assert!(sink.open.len() <= MAX_OPEN && files(folder.path()).is_empty());
     sink.close().unwrap();
     let found = files(folder.path());
-    assert_eq!(found.iter().flat_map(|file| read(folder.path(), file)).count(), 300);
-    assert!(found.iter().any(|file| file.ends_with("-e000000000001-000000000001-1-job_1.lake.parquet")), "{found:?}");
+    assert_eq!(found.len(), 150);
+    let numbers = |(hour, file): (i64, &String)| (read(folder.path(), file).iter().map(|row| row.1).eq([hour, hour + 150]));
+    assert!((0..).zip(&found).all(numbers), "{found:?}");
 }
 
 #[test]
-fn leftovers_of_older_generations_are_removed_and_nothing_else() {
+fn rows_that_are_not_sealed_are_neither_shown_nor_held() {
     let folder = tempfile::tempdir().unwrap();
-    let write = |generation, partition| {
-        let mut sink = sink(folder.path(), options(generation));
-        sink.write(1, partition, &rows(&[Some(NINE)], 0)).unwrap();
-        sink
-    };
-    drop(write(4, 0));
-    let mut alive = write(5, 1);
-    assert_eq!(staged(folder.path()).len(), 1, "generation 5 removed what generation 4 left");
-    let mut other = write(5, 2);
-    alive.close().unwrap();
-    other.close().unwrap();
-    assert_eq!(files(folder.path()).len(), 2);
+    let mut sink = sink(folder.path(), SinkOptions { roll_interval: Duration::ZERO, ..options(1) });
+    sink.write(1, 0, &rows(&[Some(NINE)], 0)).unwrap();
+    sink.write(2, 0, &rows(&[Some(NINE)], 1)).unwrap();
+    sink.seal(1).unwrap();
+    sink.flush(1).unwrap();
+    let found = files(folder.path());
+    assert_eq!(found.iter().flat_map(|file| read(folder.path(), file)).map(|row| row.1).collect::<Vec<_>>(), [0]);
+    drop(sink);
+    let mut later = ParquetSink::open(&format!("parquet://{}", folder.path().display()), options(2)).unwrap();
+    assert_eq!(later.prepare(&table(Some(0)), &[0]).unwrap(), BTreeMap::from([(0, 1)]));
 }
 
 #[test]
-fn a_second_process_of_one_generation_is_refused_instead_of_replacing_files() {
+fn rows_that_the_sink_holds_or_did_not_expect_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let write = || {
-        let mut sink = sink(folder.path(), options(1));
-        sink.write(1, 0, &rows(&[Some(NINE)], 0)).unwrap();
-        sink.close()
+    let refused = |epoch, partition, problem: &str| {
+        let mut sink = sink(folder.path(), options(epoch));
+        sink.seal(epoch).unwrap();
+        let error = sink.write(epoch, partition, &rows(&[Some(NINE)], 0)).unwrap_err().to_string();
+        assert!(error.contains(problem), "{error}");
+        assert!(sink.seal(epoch + 1).is_err(), "nothing follows an error");
     };
-    write().unwrap();
-    let error = write().unwrap_err().to_string();
-    assert!(error.contains("is there already"), "{error}");
+    refused(1, 0, "complete already");
+    refused(2, 9, "not prepared");
 }
 
 #[test]
 fn without_a_time_column_there_are_no_folders() {
     let folder = tempfile::tempdir().unwrap();
     let mut sink = ParquetSink::open(&format!("parquet://{}/new/lake", folder.path().display()), options(1)).unwrap();
-    sink.prepare(&table(None), &[]).unwrap();
+    sink.prepare(&table(None), &[0]).unwrap();
     sink.write(1, 0, &rows(&[None, Some(NINE)], 0)).unwrap();
     sink.close().unwrap();
-    assert_eq!(files(&folder.path().join("new/lake")), ["g000001-p00000-e000000000001-000000000001-job_1.lake.parquet"]);
+    assert_eq!(files(&folder.path().join("new/lake")), ["p00000-e000000000001-000000000001-job_1.lake.parquet"]);
 }
 
 #[test]
@@ -235,7 +241,7 @@ proptest! {
         for file in files(folder.path()) {
             let (hour, name) = file.rsplit_once('/').unwrap();
             prop_assert!(names.insert(file.clone()));
-            let partition = name[9..14].parse().unwrap();
+            let partition = name[1..6].parse().unwrap();
             found.entry((hour.to_owned(), partition)).or_default().extend(read(folder.path(), &file));
         }
         prop_assert_eq!(found, expected);
@@ -277,26 +283,33 @@ fn lake_rate() {
     }
     let rows = batches.iter().map(|batch| batch.offsets.len()).sum::<usize>() as f64;
     println!("generated and decoded: {:.2} M records/s", rows / 1e6 / begin.elapsed().as_secs_f64());
-    for interval in [Duration::from_secs(3600), Duration::ZERO] {
-        let root = folder.path().join(format!("{interval:?}"));
+    // How long until a roll, and how many batches until a seal and a flush.
+    let (hour, never) = (Duration::from_secs(3600), usize::MAX);
+    for (case, interval, seal, flush) in
+        [("one file", hour, 1, never), ("rolled", Duration::ZERO, 50, never), ("flushed", hour, 1, 50)]
+    {
+        let root = folder.path().join(case);
         let options = SinkOptions { roll_interval: interval, ..options(1) };
         let mut sink = ParquetSink::open(&format!("parquet://{}", root.display()), options).unwrap();
-        sink.prepare(&table, &[]).unwrap();
-        let begin = Instant::now();
+        sink.prepare(&table, &[0, 1]).unwrap();
+        let (begin, mut flushes) = (Instant::now(), Vec::new());
         for (epoch, batch) in (1..).zip(&batches) {
             sink.write(epoch, batch.partition, &batch.columns).unwrap();
-            if interval > Duration::ZERO || epoch % 50 == 0 {
+            if (epoch as usize).is_multiple_of(seal) {
                 sink.seal(epoch).unwrap();
             }
+            if (epoch as usize).is_multiple_of(flush) {
+                let begin = Instant::now();
+                sink.flush(epoch).unwrap();
+                flushes.push(begin.elapsed());
+            }
         }
-        let held = sink.open.values().map(OpenFile::held_bytes).sum::<usize>();
+        let (held, written) = (sink.open.held_bytes(), begin.elapsed());
         sink.close().unwrap();
         let bytes: u64 = files(&root).iter().map(|file| std::fs::metadata(root.join(file)).unwrap().len()).sum();
-        let rate = rows / 1e6 / begin.elapsed().as_secs_f64();
-        println!(
-            "lake: {rate:.2} M rows/s, {:.1} B a row, {} files, {held} B held at the end",
-            bytes as f64 / rows,
-            files(&root).len()
-        );
+        flushes.sort();
+        let (rate, count) = (rows / 1e6 / begin.elapsed().as_secs_f64(), files(&root).len());
+        println!("{case}: {rate:.2} M rows/s, {:.1} B a row, {count} files, {held} B held at the end", bytes as f64 / rows);
+        println!("  close {:?}; flushes {:?} … {:?}", begin.elapsed() - written, flushes.first(), flushes.last());
     }
 }
