@@ -65,9 +65,19 @@ pub(super) fn sort(thing: &str, topic: &str, code: RDKafkaErrorCode) -> Error {
             format!("topic '{topic}' or one of its partitions does not exist"),
             "create it, or correct the url",
         ),
-        Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed | Code::GroupAuthorizationFailed => {
+        Code::TopicAuthorizationFailed | Code::ClusterAuthorizationFailed => {
             Error::setup(thing, format!("the user may not use topic '{topic}' ({code})"), "grant it by an ACL")
         }
+        Code::GroupAuthorizationFailed | Code::TransactionalIdAuthorizationFailed => Error::setup(
+            thing,
+            format!("the user may not write topic '{topic}' in transactions ({code})"),
+            "grant by ACLs: write and describe the transactional ids and read the groups that begin with 'freshet/', read the topic",
+        ),
+        Code::InvalidTransactionTimeout => Error::setup(
+            thing,
+            "the brokers do not allow transactions that may stay open for so long".to_owned(),
+            "set transaction.timeout.ms no larger than the brokers' transaction.max.timeout.ms",
+        ),
         Code::Authentication | Code::SaslAuthenticationFailed => {
             Error::setup(thing, format!("the brokers refuse the credentials ({code})"), "check sasl.username and sasl.password")
         }
@@ -90,8 +100,11 @@ pub(super) fn sort(thing: &str, topic: &str, code: RDKafkaErrorCode) -> Error {
 pub(super) struct Context {
     thing: String,
     brokers: String,
+    /// Its owner speaks of outages itself.
+    quiet: bool,
     away: AtomicBool,
     doubted: AtomicBool,
+    broken: AtomicBool,
     last_error: Mutex<Option<String>>,
     failure: Mutex<Option<RDKafkaErrorCode>>,
 }
@@ -101,11 +114,25 @@ impl Context {
         Context {
             thing: thing.to_owned(),
             brokers: address.brokers.clone(),
+            quiet: false,
             away: AtomicBool::new(false),
             doubted: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
             last_error: Mutex::new(None),
             failure: Mutex::new(None),
         }
+    }
+
+    /// Hears the same, and leaves it to the client's owner to speak of outages.
+    pub(super) fn quiet(thing: &str, address: &Address) -> Context {
+        Context { quiet: true, ..Context::new(thing, address) }
+    }
+
+    /// Tells whether a connection that was in use has broken: requests on it may have been sent a second time.
+    ///
+    /// The client keeps this to its log, where it is written only if `log.connection.close` is on and the level is `info`.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
     }
 
     /// Notes that a broker has answered.
@@ -139,13 +166,17 @@ impl ClientContext for Context {
         if facility == "ERROR" {
             self.doubted.store(true, Ordering::Relaxed);
         }
+        // A broker that could not be connected to had nothing to lose; neither had a connection that was being made.
+        if facility == "FAIL" && message.contains(" in state UP") {
+            self.broken.store(true, Ordering::Relaxed);
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!("{}: {error}: {reason}", self.thing);
         // That all are away follows from what was said of each before, and tells nothing about why.
         let all_away = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
-        if all_away && !self.away.swap(true, Ordering::Relaxed) {
+        if all_away && !self.quiet && !self.away.swap(true, Ordering::Relaxed) {
             tracing::warn!("{}: none of the brokers at {} can be reached; waiting for them", self.thing, self.brokers);
         }
         let mut last = self.last_error.lock().unwrap_or_else(|poisoned| poisoned.into_inner());

@@ -11,15 +11,21 @@
 //! the calls of librdkafka that take or give many messages at once, which the `rdkafka` crate has no words for.
 
 mod address;
+mod admin;
 mod batch_queue;
 mod batch_sink;
 mod client;
 mod produce;
 mod raw_producer;
 mod reader;
+mod rejects_json;
+mod settings;
+mod shard;
 mod source;
 mod table_sink;
 mod topic;
+mod transaction;
+mod trouble;
 
 pub use batch_sink::KafkaBatchSink;
 pub(crate) use raw_producer::RawProducer;

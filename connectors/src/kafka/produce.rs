@@ -1,22 +1,24 @@
 //! A producer that takes many rows in one call of librdkafka, and can be flushed without delay.
 //!
-//! Two calls are made here directly:
+//! Calls that are made here directly:
 //! - `rd_kafka_produce_batch` looks up topic and partition once for all rows, where a row at a time looks them up for each.
-//! - `rd_kafka_flush` returns when the last message has been acknowledged. The `rdkafka` crate's own flush looks only every 100 ms.
+//! - `rd_kafka_produceva` takes one row with a header, and the topic as a handle.
+//! - `rd_kafka_flush` returns when the last message has been acknowledged. The `rdkafka` crate's own flush looks only every 100 ms,
+//!   and so does its `commit_transaction`, which flushes: hence `rd_kafka_commit_transaction`.
 //!
 //! Only failed deliveries are reported (`delivery.report.only.error`): a report for each message would cost as much as
 //! the message. What is not reported as failed when a flush ends has been delivered.
 //!
 //! Invariants that the `unsafe` blocks rely on:
 //! 1. `producer` outlives `topic`, which is destroyed exactly once: in `drop`, before the producer's own.
-//! 2. librdkafka copies payloads during the call (`RD_KAFKA_MSG_F_COPY`), so that it keeps no pointer to them.
+//! 2. librdkafka copies payloads during the call (`RD_KAFKA_MSG_F_COPY`) and headers always, so that it keeps no pointer to them.
 //! 3. librdkafka's functions may be called from any thread; the handles are not tied to the one that made them.
 #![allow(unsafe_code)]
 
-use std::ffi::{CString, c_int};
+use std::ffi::{CStr, CString, c_int};
 use std::ptr;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use freshet_model::PartitionId;
 use rdkafka::ClientConfig;
@@ -33,6 +35,12 @@ const MAX_ROWS: usize = 1024;
 
 /// A flush looks for failed deliveries so often.
 const FLUSH_STEP: Duration = Duration::from_millis(50);
+
+/// The name of the header by which a row is known.
+const HEADER: &CStr = c"freshet";
+
+/// So many events are taken from the client at most before it is asked something else.
+const MAX_EVENTS: usize = 1000;
 
 /// A full queue is looked at again after so long.
 const QUEUE_FULL_WAIT: Duration = Duration::from_millis(2);
@@ -74,6 +82,51 @@ impl TopicProducer {
         Ok(())
     }
 
+    /// Queues all rows for one partition as [`send_all`](Self::send_all) does, each with a header: `prefix` and its number, which
+    /// counts from `first` on.
+    pub(super) fn send_marked(
+        &mut self,
+        partition: PartitionId,
+        rows: &Rows,
+        (prefix, first): (&str, u64),
+    ) -> Result<(), RDKafkaErrorCode> {
+        let mut header = Vec::with_capacity(prefix.len() + 20);
+        for (row, number) in rows.iter().zip(first..) {
+            header.clear();
+            header.extend_from_slice(prefix.as_bytes());
+            push_number(&mut header, number);
+            loop {
+                match self.send_one(partition, row, &header) {
+                    RDKafkaErrorCode::NoError => break,
+                    RDKafkaErrorCode::QueueFull => self.wait_for_room()?,
+                    code => return Err(code),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Queues one row with a header.
+    fn send_one(&self, partition: PartitionId, row: &[u8], header: &[u8]) -> RDKafkaErrorCode {
+        use ffi::rd_kafka_vtype_t as Kind;
+        let parts = [
+            part(Kind::RD_KAFKA_VTYPE_RKT, |u| u.rkt = self.topic),
+            part(Kind::RD_KAFKA_VTYPE_PARTITION, |u| u.i32_ = partition),
+            part(Kind::RD_KAFKA_VTYPE_MSGFLAGS, |u| u.i = ffi::RD_KAFKA_MSG_F_COPY),
+            part(Kind::RD_KAFKA_VTYPE_VALUE, |u| {
+                u.mem = ffi::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_1 { ptr: row.as_ptr().cast_mut().cast(), size: row.len() };
+            }),
+            part(Kind::RD_KAFKA_VTYPE_HEADER, |u| {
+                let size = isize::try_from(header.len()).unwrap_or(0);
+                let val = header.as_ptr().cast();
+                u.header = ffi::rd_kafka_vu_s__bindgen_ty_1__bindgen_ty_2 { name: HEADER.as_ptr(), val, size };
+            }),
+        ];
+        // SAFETY: client and topic are alive by invariant 1; row and header live through the call, which copies them (invariant 2);
+        // each part's field is the one that its kind names. The error, if any, is ours.
+        unsafe { own_error(ffi::rd_kafka_produceva(self.producer.client().native_ptr(), parts.as_ptr(), parts.len())).0 }
+    }
+
     /// Queues rows from an index on, as many as there is room for; returns their number.
     fn send_some(&mut self, partition: PartitionId, rows: &Rows, from: usize) -> Result<usize, RDKafkaErrorCode> {
         self.messages.clear();
@@ -107,21 +160,63 @@ impl TopicProducer {
         context.take_failure().map_or(Ok(()), Err)
     }
 
+    /// Hears all that the client has to tell. To be called when no message is on its way: these are counted like news.
+    pub(super) fn hear(&self) {
+        let mut left = MAX_EVENTS;
+        while left > 0 && self.producer.in_flight_count() > 0 {
+            self.producer.poll(Duration::ZERO);
+            left -= 1;
+        }
+    }
+
+    /// Tells whether a connection that was in use has broken.
+    pub(super) fn is_broken(&self) -> bool {
+        self.producer.context().is_broken()
+    }
+
     /// Sends what is queued without lingering, and returns when all of it has been acknowledged.
     ///
     /// Bounded by `message.timeout.ms`: a message that is as old fails.
     pub(super) fn flush(&self) -> Result<(), RDKafkaErrorCode> {
-        let step_ms = c_int::try_from(FLUSH_STEP.as_millis()).unwrap_or(c_int::MAX);
-        loop {
-            // SAFETY: the client is alive.
-            let result = unsafe { ffi::rd_kafka_flush(self.producer.client().native_ptr(), step_ms) };
-            self.check()?;
-            match RDKafkaErrorCode::from(result) {
-                RDKafkaErrorCode::NoError => return Ok(()),
-                RDKafkaErrorCode::OperationTimedOut => {}
-                code => return Err(code),
+        while !self.flush_step()? {}
+        Ok(())
+    }
+
+    /// Sends what is queued without lingering, and returns when all of it has been acknowledged; fails if that takes too long, or if
+    /// a connection breaks.
+    pub(super) fn flush_within(&self, limit: Duration) -> Result<(), RDKafkaErrorCode> {
+        let deadline = Instant::now() + limit;
+        while !self.flush_step()? {
+            if self.is_broken() {
+                return Err(RDKafkaErrorCode::BrokerTransportFailure);
+            }
+            if Instant::now() >= deadline {
+                return Err(RDKafkaErrorCode::OperationTimedOut);
             }
         }
+        Ok(())
+    }
+
+    /// Waits a little for acknowledgements; tells whether all messages have theirs.
+    fn flush_step(&self) -> Result<bool, RDKafkaErrorCode> {
+        let step_ms = c_int::try_from(FLUSH_STEP.as_millis()).unwrap_or(c_int::MAX);
+        // SAFETY: the client is alive.
+        let result = unsafe { ffi::rd_kafka_flush(self.producer.client().native_ptr(), step_ms) };
+        self.check()?;
+        match RDKafkaErrorCode::from(result) {
+            RDKafkaErrorCode::NoError => Ok(true),
+            RDKafkaErrorCode::OperationTimedOut => Ok(false),
+            code => Err(code),
+        }
+    }
+
+    /// Ends the open transaction, of which all messages have been acknowledged; says in words why it cannot.
+    pub(super) fn commit(&self, limit: Duration) -> Result<(), (RDKafkaErrorCode, String)> {
+        let limit_ms = c_int::try_from(limit.as_millis()).unwrap_or(c_int::MAX);
+        // SAFETY: the client is alive; the error, if any, is ours.
+        let (code, reason) =
+            unsafe { own_error(ffi::rd_kafka_commit_transaction(self.producer.client().native_ptr(), limit_ms)) };
+        if code == RDKafkaErrorCode::NoError { Ok(()) } else { Err((code, reason)) }
     }
 
     /// Returns the producer, for messages that are sent one by one.
@@ -135,6 +230,45 @@ impl Drop for TopicProducer {
         // SAFETY: by invariant 1 this is the only place that destroys it; the producer, a field, is dropped after this.
         unsafe { ffi::rd_kafka_topic_destroy(self.topic) };
     }
+}
+
+/// Describes a part of a message to librdkafka.
+fn part(kind: ffi::rd_kafka_vtype_t, fill: impl FnOnce(&mut ffi::rd_kafka_vu_s__bindgen_ty_1)) -> ffi::rd_kafka_vu_t {
+    let mut u = ffi::rd_kafka_vu_s__bindgen_ty_1 { ptr: ptr::null_mut() };
+    fill(&mut u);
+    ffi::rd_kafka_vu_t { vtype: kind, u }
+}
+
+/// Takes an error's code and words, and destroys it.
+///
+/// # Safety
+/// The error is null or the caller's own, and not used afterwards.
+unsafe fn own_error(error: *mut ffi::rd_kafka_error_t) -> (RDKafkaErrorCode, String) {
+    if error.is_null() {
+        return (RDKafkaErrorCode::NoError, String::new());
+    }
+    // SAFETY: the error is alive until it is destroyed, once, after its text has been copied.
+    unsafe {
+        let code = RDKafkaErrorCode::from(ffi::rd_kafka_error_code(error));
+        let reason = CStr::from_ptr(ffi::rd_kafka_error_string(error)).to_string_lossy().into_owned();
+        ffi::rd_kafka_error_destroy(error);
+        (code, reason)
+    }
+}
+
+/// Appends a number in decimal digits.
+fn push_number(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
 }
 
 /// Describes a row to librdkafka, which only reads through the pointers.

@@ -4,10 +4,10 @@ use freshet_model::PartitionId;
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::address::Address;
-use super::batch_sink::OWNED;
 use super::client::{self, Context};
 use super::produce::TopicProducer;
 use super::topic::Inquiry;
+use super::transaction::OWNED;
 use crate::Error;
 use crate::format::Rows;
 use crate::open::query_of;

@@ -1,32 +1,36 @@
 //! A topic as a sink for views: one message a changed row.
 //!
-//! | message | key | value | header |
+//! | message | key | value | headers |
 //! |---|---|---|---|
-//! | a row that is new or has changed | the key columns as JSON | the row as JSON | `view`: the view's name |
-//! | a row that is gone | the key columns as JSON | none (a tombstone) | `view` |
+//! | a row that is new or has changed | the key columns as JSON | the row as JSON | `view`: the view's name; `freshet`: `job/epoch/number` |
+//! | a row that is gone | the key columns as JSON | none (a tombstone) | the same |
 //!
 //! So a compacted topic keeps the newest state of each row. Events that were late go to the topic `<topic>.late`, refused records to
-//! `<topic>.dead`. A commit returns when the brokers have acknowledged all of its messages.
+//! `<topic>.dead`. A commit is one transaction, over all three topics, that also holds its epoch: readers with
+//! `isolation.level=read_committed` see all of it or nothing, once.
 //!
-//! What is absent: the epoch and the ledger. A consumer of a topic has no moment at which it could see all of an epoch.
+//! What is absent: the ledger.
 
-use freshet_model::{Commit, DeadLetter, Epoch, LateEvent, MAX_DEAD_PAYLOAD_BYTES, Reason, TableSchema, ViewChanges};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use std::sync::Arc;
+
+use fail::fail_point;
+use freshet_model::{Commit, DeadLetter, Epoch, MAX_DEAD_PAYLOAD_BYTES, Reason, TableSchema, ViewChanges};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
 
 use super::address::Address;
 use super::batch_sink;
-use super::client::{self, Context};
 use super::produce::TopicProducer;
+use super::rejects_json::{dead_json, late_json};
+use super::settings::Settings;
+use super::transaction::{Owner, Transactions};
+use super::trouble::{Outage, Patience, Trouble};
 use crate::format::rows;
-use crate::format::to_json::{write_text, write_time};
 use crate::{Error, SinkOptions, TableSink};
 
 /// librdkafka's settings; a commit is flushed at once whatever `linger.ms` is.
-const OWN: [(&str, &str); 7] = [
-    ("enable.idempotence", "true"),
-    ("delivery.report.only.error", "true"),
+const OWN: [(&str, &str); 5] = [
     ("compression.type", "lz4"),
     ("linger.ms", "5"),
     ("queue.buffering.max.kbytes", "65536"),
@@ -41,7 +45,11 @@ pub struct KafkaTableSink {
     topic: String,
     late_topic: String,
     dead_topic: String,
-    producer: TopicProducer,
+    job: String,
+    reset: bool,
+    settings: Settings,
+    outage: Arc<Outage>,
+    transactions: Transactions,
     views: Vec<TableSchema>,
 }
 
@@ -55,55 +63,92 @@ impl KafkaTableSink {
         let address = Address::parse(&thing, url)?;
         let (late_topic, dead_topic) = (format!("{}.late", address.topic), format!("{}.dead", address.topic));
         let topics = [&*address.topic, &*late_topic, &*dead_topic];
-        let (config, _) = batch_sink::prepare(&thing, &address, &OWN, &options, &topics)?;
-        let producer = TopicProducer::new(&config, Context::new(&thing, &address), &address.topic);
-        let producer = producer.map_err(|error| client::refused(&thing, &error))?;
-        Ok(KafkaTableSink { thing, topic: address.topic, late_topic, dead_topic, producer, views: Vec::new() })
+        let (config, settings, _) = batch_sink::prepare(&thing, &address, &OWN, &options, &topics)?;
+        let outage = Outage::new(&thing, &address.brokers, settings.outage_limit);
+        let transactions = Transactions::new(Owner::new(&thing, &address, &config, &options, None));
+        let SinkOptions { job, reset, .. } = options;
+        let (topic, views) = (address.topic, Vec::new());
+        Ok(KafkaTableSink { thing, topic, late_topic, dead_topic, job, reset, settings, outage, transactions, views })
     }
 
-    /// Queues a view's changes; returns the rows that no message can hold.
-    fn send_view(&self, changes: &ViewChanges) -> Result<Vec<DeadLetter>, Error> {
-        let view = &self.views[changes.view];
-        let headers = OwnedHeaders::new().insert(Header { key: "view", value: Some(&view.name) });
-        let keys = changes.upserts.project(&view.key).map_err(|error| {
-            Error::setup(&self.thing, format!("view '{}' does not fit its schema: {error}", view.name), "report it")
-        })?;
+    /// Brings a commit into the topics, unless they hold it already.
+    fn attempt(&mut self, commit: &Commit, refused: &mut Vec<DeadLetter>) -> Result<(), Trouble> {
+        if self.transactions.open(false)? && self.transactions.held() >= Some(commit.epoch) {
+            // The answer to the commit had been lost.
+            return Ok(());
+        }
+        refused.clear();
+        let (late_topic, dead_topic) = (&self.late_topic, &self.dead_topic);
+        let producer = self.transactions.rows()?;
+        let mut messages =
+            Messages { producer, prefix: self.settings.headers.then(|| format!("{}/{}", self.job, commit.epoch)), sent: 0 };
+        let mut send = || {
+            for changes in &commit.views {
+                messages.view(&self.topic, &self.views[changes.view], changes, refused)?;
+            }
+            for event in &commit.late {
+                messages.send(late_topic, None, Some(&late_json(event)), None)?;
+            }
+            let dead = commit.dead.iter().chain(&*refused);
+            dead.map(dead_json).try_for_each(|letter| messages.send(dead_topic, None, Some(&letter), None))
+        };
+        send().map_err(|code: Code| self.transactions.sort(code))?;
+        fail_point!("kafka::half_produced", |_| Err(Trouble::Passing(Error::unavailable("kafka", "fail point"))));
+        self.transactions.commit(commit.epoch)
+    }
+}
+
+/// The messages of one transaction.
+struct Messages<'p> {
+    producer: &'p TopicProducer,
+    /// The job and the epoch, if messages say what they are.
+    prefix: Option<String>,
+    sent: u64,
+}
+
+impl Messages<'_> {
+    /// Queues a view's changes; adds the rows that no message can hold to the refused.
+    fn view(
+        &mut self,
+        topic: &str,
+        view: &TableSchema,
+        changes: &ViewChanges,
+        refused: &mut Vec<DeadLetter>,
+    ) -> Result<(), Code> {
+        let keys = changes.upserts.project(&view.key).map_err(|_| Code::InvalidArgument)?;
         let (rows, keys, deletes) = (rows(&changes.upserts), rows(&keys), rows(&changes.deletes));
-        let mut refused = Vec::new();
         for (key, row) in keys.iter().zip(rows.iter()) {
-            let sent = self.send(&self.topic, Some(key), Some(row), Some(&headers));
-            match sent {
-                Err(RDKafkaErrorCode::MessageSizeTooLarge) => refused.push(too_large(&view.name, row)),
-                sent => sent.map_err(|code| self.sort(code))?,
+            match self.send(topic, Some(key), Some(row), Some(&view.name)) {
+                Err(Code::MessageSizeTooLarge) => refused.push(too_large(&view.name, row)),
+                sent => sent?,
             }
         }
-        for key in deletes.iter() {
-            self.send(&self.topic, Some(key), None, Some(&headers)).map_err(|code| self.sort(code))?;
-        }
-        Ok(refused)
+        deletes.iter().try_for_each(|key| self.send(topic, Some(key), None, Some(&view.name)))
     }
 
     /// Queues one message; blocks while the queue is full.
-    fn send(
-        &self,
-        topic: &str,
-        key: Option<&[u8]>,
-        value: Option<&[u8]>,
-        headers: Option<&OwnedHeaders>,
-    ) -> Result<(), RDKafkaErrorCode> {
+    fn send(&mut self, topic: &str, key: Option<&[u8]>, value: Option<&[u8]>, view: Option<&str>) -> Result<(), Code> {
+        let mut headers = OwnedHeaders::new_with_capacity(2);
+        if let Some(view) = view {
+            headers = headers.insert(Header { key: "view", value: Some(view) });
+        }
+        if let Some(prefix) = &self.prefix {
+            headers = headers.insert(Header { key: "freshet", value: Some(&format!("{prefix}/{}", self.sent)) });
+        }
+        let mut record = BaseRecord::<[u8], [u8]>::to(topic);
+        (record.key, record.payload, record.headers) = (key, value, Some(headers));
         loop {
-            let mut record = BaseRecord::<[u8], [u8]>::to(topic);
-            (record.key, record.payload, record.headers) = (key, value, headers.cloned());
             match self.producer.single().send(record) {
-                Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => self.producer.wait_for_room()?,
-                Err((error, _)) => return Err(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)),
+                Ok(()) => break,
+                Err((KafkaError::MessageProduction(Code::QueueFull), back)) => {
+                    record = back;
+                    self.producer.wait_for_room()?;
+                }
+                Err((error, _)) => return Err(error.rdkafka_error_code().unwrap_or(Code::Fail)),
             }
         }
-    }
-
-    fn sort(&self, code: RDKafkaErrorCode) -> Error {
-        client::sort(&self.thing, &self.topic, code)
+        self.sent += 1;
+        Ok(())
     }
 }
 
@@ -114,21 +159,21 @@ impl TableSink for KafkaTableSink {
             return Err(Error::setup(&self.thing, problem, "give it a key, or write its rows as a batch sink"));
         }
         self.views = views.to_vec();
-        Ok(None)
+        let mut patience = Patience::new(&self.outage);
+        while let Err(trouble) = self.transactions.open(self.reset) {
+            patience.bear(trouble)?;
+        }
+        patience.restore();
+        Ok(self.transactions.held())
     }
 
     fn commit(&mut self, commit: &Commit) -> Result<Vec<DeadLetter>, Error> {
-        let mut refused = Vec::new();
-        for changes in &commit.views {
-            refused.append(&mut self.send_view(changes)?);
+        let (mut refused, mut patience) = (Vec::new(), Patience::new(&self.outage));
+        while let Err(trouble) = self.attempt(commit, &mut refused) {
+            self.transactions.discard();
+            patience.bear(trouble)?;
         }
-        for event in &commit.late {
-            self.send(&self.late_topic, None, Some(&late_json(event)), None).map_err(|code| self.sort(code))?;
-        }
-        for letter in commit.dead.iter().chain(&refused) {
-            self.send(&self.dead_topic, None, Some(&dead_json(letter)), None).map_err(|code| self.sort(code))?;
-        }
-        self.producer.flush().map_err(|code| self.sort(code))?;
+        patience.restore();
         Ok(refused)
     }
 }
@@ -142,59 +187,4 @@ fn too_large(view: &str, row: &[u8]) -> DeadLetter {
         detail: format!("the row has {} bytes, more than message.max.bytes", row.len()),
         payload: row[..row.len().min(MAX_DEAD_PAYLOAD_BYTES)].to_vec(),
     }
-}
-
-/// Writes a late event, with the event itself as an object.
-fn late_json(late: &LateEvent) -> Vec<u8> {
-    let mut out = Vec::with_capacity(256 + late.event.len());
-    out.push(b'{');
-    text_field(&mut out, "view", &late.view);
-    text_field(&mut out, "source", &late.source);
-    raw_field(&mut out, "partition", late.partition.to_string().as_bytes());
-    raw_field(&mut out, "offset", late.offset.to_string().as_bytes());
-    for (name, time) in [
-        ("window_start", late.window_start),
-        ("window_end", late.window_end),
-        ("event_time", late.event_time),
-        ("watermark", late.watermark),
-    ] {
-        name_field(&mut out, name);
-        write_time(&mut out, time.0);
-    }
-    raw_field(&mut out, "event", late.event.as_bytes());
-    out.push(b'}');
-    out
-}
-
-/// Writes a dead letter, with what can be read of the record as text.
-fn dead_json(dead: &DeadLetter) -> Vec<u8> {
-    let mut out = Vec::with_capacity(256 + dead.payload.len());
-    out.push(b'{');
-    text_field(&mut out, "source", &dead.source);
-    raw_field(&mut out, "partition", dead.partition.to_string().as_bytes());
-    raw_field(&mut out, "offset", dead.offset.to_string().as_bytes());
-    text_field(&mut out, "reason", dead.reason.code());
-    text_field(&mut out, "detail", &dead.detail);
-    text_field(&mut out, "payload", &String::from_utf8_lossy(&dead.payload));
-    out.push(b'}');
-    out
-}
-
-/// Writes a field's name, and the comma between it and the one before.
-fn name_field(out: &mut Vec<u8>, name: &str) {
-    if out.len() > 1 {
-        out.push(b',');
-    }
-    write_text(out, name);
-    out.push(b':');
-}
-
-fn text_field(out: &mut Vec<u8>, name: &str, text: &str) {
-    name_field(out, name);
-    write_text(out, text);
-}
-
-fn raw_field(out: &mut Vec<u8>, name: &str, json: &[u8]) {
-    name_field(out, name);
-    out.extend_from_slice(json);
 }
