@@ -174,6 +174,11 @@ fn properties(folder: &Path, port: u16, controller: u16) -> String {
     )
 }
 
+/// Tells whether the broker's jars are there, so that it starts without a network.
+pub fn is_fetched() -> bool {
+    cache().join(format!("kafka-{VERSION}")).join("complete").exists()
+}
+
 /// Returns the folder of the broker's jars; the first run on a machine fetches them.
 fn jars() -> PathBuf {
     let folder = cache().join(format!("kafka-{VERSION}"));

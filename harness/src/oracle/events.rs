@@ -22,6 +22,11 @@ impl Contents {
         *self.0.entry(fingerprint).or_default() += 1;
     }
 
+    /// Returns how often an event occurs.
+    pub fn count(&self, fingerprint: u64) -> u32 {
+        self.0.get(&fingerprint).copied().unwrap_or(0)
+    }
+
     /// Counts the events that are missing, and those that are there too often.
     pub fn compare(&self, expected: &Contents) -> (u64, u64) {
         let surplus_of = |a: &Contents, b: &Contents| -> u64 {
