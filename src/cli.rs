@@ -81,6 +81,18 @@ pub struct RunOptions {
     /// Read the sources to their ends as they are now, commit, print a summary and end
     #[arg(long)]
     pub bounded: bool,
+    /// Where the job keeps what it must know after a crash [default: file://data/state/<job>]
+    #[arg(long, value_name = "URL")]
+    pub state: Option<String>,
+    /// Start although another instance of the job lives, and fence that one off
+    #[arg(long)]
+    pub takeover: bool,
+    /// Forget the job's state, empty its tables, and compute everything anew from the sources
+    #[arg(long)]
+    pub reset: bool,
+    /// Start the job again by itself, after growing pauses, when it ends because a system outside is away
+    #[arg(long)]
+    pub supervise: bool,
     /// Answer /healthz, /readyz and /metrics here; a port alone means this machine only
     #[arg(long, value_name = "[ADDRESS:]PORT", value_parser = listen_address)]
     pub listen: Option<SocketAddr>,

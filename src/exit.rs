@@ -6,7 +6,9 @@
 //! | 1 | the job failed while it ran |
 //! | 2 | the command line or the job file is wrong |
 //! | 3 | a system outside refused or is missing: broker, database, folder, port |
-//! | 4 | another start of the job took over, or a process of the cluster was lost |
+//! | 4 | the cluster cannot be formed |
+//! | 5 | a newer start of the job has taken over |
+//! | 6 | another instance of the job runs |
 //! | 130 | stopped by a second Ctrl-C |
 
 use std::fmt::Write;
@@ -21,7 +23,9 @@ Exit codes:
   1    the job failed while it ran
   2    the command line or the job file is wrong
   3    a system outside refused or is missing: broker, database, folder, port
-  4    another start of the job took over, or a process of the cluster was lost
+  4    the cluster cannot be formed
+  5    a newer start of the job has taken over
+  6    another instance of the job runs
   130  stopped by a second Ctrl-C";
 
 /// Exit code of a second Ctrl-C: 128 and the number of SIGINT, as in a shell.
@@ -36,8 +40,12 @@ pub enum Class {
     Usage = 2,
     /// A system outside refused or is missing.
     Outside = 3,
-    /// Another start of the job took over, or a process of the cluster was lost.
-    Lost = 4,
+    /// The cluster cannot be formed.
+    Cluster = 4,
+    /// A newer start of the job has taken over.
+    Fenced = 5,
+    /// Another instance of the job runs.
+    Held = 6,
 }
 
 /// Why a command ends without having done its work.
@@ -84,6 +92,7 @@ impl Failure {
     pub fn class(&self) -> Class {
         match self {
             Failure::Usage { .. } | Failure::Job(_) => Class::Usage,
+            Failure::Outside(freshet_connectors::Error::Fenced { .. }) => Class::Fenced,
             Failure::Outside(_) | Failure::Listen { .. } => Class::Outside,
             Failure::Output(_) => Class::Runtime,
             Failure::Run(error) => error.class(),
@@ -164,7 +173,7 @@ mod tests {
 
     #[test]
     fn the_help_lists_every_code() {
-        for class in [Class::Runtime, Class::Usage, Class::Outside, Class::Lost] {
+        for class in [Class::Runtime, Class::Usage, Class::Outside, Class::Cluster, Class::Fenced, Class::Held] {
             assert!(HELP.contains(&format!("\n  {}    ", class as u8)));
         }
         assert!(HELP.contains(&format!("\n  {INTERRUPTED}  ")));

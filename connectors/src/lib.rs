@@ -120,6 +120,11 @@ pub trait TableSink: Send {
     /// A table that does not fit its view, with the difference, or a newer generation that has the sink; nothing is half-created.
     fn prepare(&mut self, views: &[TableSchema]) -> Result<Option<Epoch>, Error>;
 
+    /// Tells whether the epoch is kept in the sink with each commit, so that nothing comes twice after a crash.
+    fn keeps_epoch(&self) -> bool {
+        true
+    }
+
     /// Applies a commit as a whole. One whose newest epoch the sink holds is left out; one that begins with epochs that it holds must not be
     /// given, since their late events and numbers would count twice. After an error the next commit is the same one again. A row that the table cannot hold (too long, a NUL) is left out, and returned as a dead
     /// letter after it has been stored with the others.

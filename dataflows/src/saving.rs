@@ -4,6 +4,7 @@
 //! long as it is kept, whatever is added behind it.
 
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use differential_dataflow::operators::arrange::TraceAgent;
 use differential_dataflow::trace::cursor::CursorList;
@@ -15,6 +16,9 @@ use crate::arrangement::{StateBatch, StateSpine};
 
 /// So much is copied in one turn: a fraction of a millisecond's work.
 const TURN_BYTES: usize = 256 << 10;
+
+/// A pause before looking again whether there is room.
+const NO_ROOM_PAUSE: Duration = Duration::from_millis(1);
 
 /// Saved states in the order of keys, without the other workers' keys.
 pub type Restore = Box<dyn Iterator<Item = (Vec<u8>, Vec<u8>)>>;
@@ -103,7 +107,7 @@ impl Saving {
         }
         let Some((epoch, cursor, storage)) = &mut self.copying else { return };
         if !(self.outlet.has_room)() {
-            return;
+            return self.again.activate_after(NO_ROOM_PAUSE);
         }
         let states = copy(cursor, storage);
         let epoch = *epoch;

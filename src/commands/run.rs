@@ -11,7 +11,7 @@ use freshet_dataflows::plan::Plan;
 use super::find;
 use crate::cli::{LogOptions, RunOptions};
 use crate::exit::{self, Failure};
-use crate::hosts;
+use crate::hosts::{self, Cluster};
 use crate::http::Listener;
 use crate::job::Job;
 use crate::live::Live;
@@ -25,7 +25,7 @@ pub(super) fn run(options: &RunOptions, log: &LogOptions, screen: &Arc<Screen>) 
     let job = find::job(&options.job)?;
     let plan = planning::plan(&job)?;
     planning::roles(&job, &plan)?;
-    let hosts = cluster(options)?;
+    let cluster = cluster(options)?;
     let stats = Arc::new(numbers(&job, &plan));
     let stop = Arc::new(AtomicBool::new(false));
     on_signal(Arc::clone(&stop), || tracing::info!("draining what has been read; Ctrl-C again gives up"))?;
@@ -34,7 +34,16 @@ pub(super) fn run(options: &RunOptions, log: &LogOptions, screen: &Arc<Screen>) 
 
     let name = job.name.clone();
     let live = Live::start(screen, log, &job, Arc::clone(&stats), Arc::clone(&stop))?;
-    let settings = run::Options { workers: options.workers, process: options.process, hosts, bounded: options.bounded };
+    let settings = run::Options {
+        workers: cluster.as_ref().and_then(|cluster| cluster.workers).unwrap_or(options.workers),
+        process: options.process,
+        cluster,
+        bounded: options.bounded,
+        state: options.state.clone(),
+        takeover: options.takeover,
+        reset: options.reset,
+        supervise: options.supervise,
+    };
     let outcome = run::run(job, plan, settings, Arc::clone(&stats), stop);
     if let Err(error) = &outcome {
         stats.fail(&error.to_string());
@@ -67,19 +76,19 @@ pub(super) fn on_signal(stop: Arc<AtomicBool>, told: impl Fn() + Send + 'static)
     ctrlc::set_handler(handle).map_err(|error| Failure::Output(io::Error::other(error)))
 }
 
-/// Returns the addresses of the cluster's processes; none for a single process.
-fn cluster(options: &RunOptions) -> Result<Vec<String>, Failure> {
-    let hosts = match (&options.cluster, options.processes) {
-        (None, None | Some(1)) => Vec::new(),
+/// Returns the cluster that the process belongs to; none for a single process.
+fn cluster(options: &RunOptions) -> Result<Option<Cluster>, Failure> {
+    let cluster = match (&options.cluster, options.processes) {
+        (None, None | Some(1)) => None,
         (Some(_), Some(1)) => return Err(Failure::usage("--cluster with -n 1", "leave one of them out")),
-        (file, processes) => hosts::read(file.as_deref().unwrap_or(Path::new(hosts::DEFAULT_FILE)), processes)?.hosts,
+        (file, processes) => Some(hosts::read(file.as_deref().unwrap_or(Path::new(hosts::DEFAULT_FILE)), processes)?),
     };
-    let processes = hosts.len().max(1);
+    let processes = cluster.as_ref().map_or(1, |cluster| cluster.hosts.len());
     if options.process >= processes {
         let what = format!("-p {} of {processes} processes", options.process);
         return Err(Failure::usage(what, format!("count from 0: the last one is -p {}", processes - 1)));
     }
-    Ok(hosts)
+    Ok(cluster)
 }
 
 fn numbers(job: &Job, plan: &Plan) -> Stats {

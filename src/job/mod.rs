@@ -61,6 +61,8 @@ pub struct Job {
     pub sinks: Vec<SinkSpec>,
     /// How input is cut.
     pub epochs: EpochSpec,
+    /// How often the state is kept for the next start.
+    pub checkpoint_interval: Duration,
     pub(crate) origin: Origin,
 }
 

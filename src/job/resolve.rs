@@ -15,6 +15,7 @@ const DEFAULT_MAX_FUTURE_SKEW: Duration = Duration::from_secs(300);
 const DEFAULT_MAX_RECORD_BYTES: u64 = 1_000_000;
 const DEFAULT_ROLL_BYTES: u64 = 128_000_000;
 const DEFAULT_ROLL_INTERVAL: Duration = Duration::from_secs(60);
+const DEFAULT_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
 const MAX_EPOCHS_IN_FLIGHT: usize = 64;
 
 const SOURCE_SCHEMES: [&str; 4] = ["kafka", "file", "stdin", "generator"];
@@ -52,6 +53,8 @@ pub(super) fn job(written: JobFile, origin: Origin, lookup: Lookup<'_>) -> Resul
         sinks.push(sink);
     }
     let epochs = context.epochs(written.epochs)?;
+    let interval = written.checkpoint.and_then(|checkpoint| checkpoint.interval);
+    let checkpoint_interval = context.positive("checkpoint.interval", interval.as_ref(), DEFAULT_CHECKPOINT_INTERVAL)?;
     for (kind, empty) in [("source", sources.is_empty()), ("sink", sinks.is_empty())] {
         if empty {
             return Err(Error::of_file(
@@ -62,7 +65,7 @@ pub(super) fn job(written: JobFile, origin: Origin, lookup: Lookup<'_>) -> Resul
         }
     }
     let path = origin.path.clone();
-    Ok(Job { name, path, sources, views, sinks, epochs, origin })
+    Ok(Job { name, path, sources, views, sinks, epochs, checkpoint_interval, origin })
 }
 
 impl Context<'_> {

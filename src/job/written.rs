@@ -48,6 +48,8 @@ pub(super) struct JobFile {
     pub(super) sink: Named<SinkTable>,
     /// How input is cut into epochs.
     pub(super) epochs: Option<EpochTable>,
+    /// How the job's state is kept for the next start.
+    pub(super) checkpoint: Option<CheckpointTable>,
 }
 
 /// A stream of records.
@@ -146,6 +148,15 @@ pub(super) struct EpochTable {
     /// So many epochs may be under way at once; 2 by default.
     #[schemars(with = "Option<usize>", range(min = 1, max = 64))]
     pub(super) max_in_flight: Option<Spanned<usize>>,
+}
+
+/// How the job's state is kept for the next start.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CheckpointTable {
+    /// How often a checkpoint is taken; `10s` by default. A start after a crash reads again what came since.
+    #[schemars(with = "Option<String>")]
+    pub(super) interval: Option<Text>,
 }
 
 /// A setting's value, which may be written as a text, a number or a boolean.

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, unbounded};
 use freshet_connectors::{Error, TableSink};
 use freshet_dataflows::coalesce::Coalescer;
-use freshet_dataflows::operators::drain::{Outlet, SinkEpoch};
+use freshet_dataflows::operators::drain::SinkEpoch;
+use freshet_dataflows::outlet::Outlet;
 use freshet_dataflows::plan::Plan;
-use freshet_model::{Commit, Timestamp};
+use freshet_model::{Commit, Epoch, Timestamp};
 use timely::scheduling::SyncActivator;
 
 use super::numbers::SinkNumbers;
@@ -23,13 +24,14 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 /// further epoch while the sink has too many in hand.
 pub(super) fn outlet(
     table: &connect::Table,
-    sink: Box<dyn TableSink>,
+    (sink, held): (Box<dyn TableSink>, Option<Epoch>),
     plan: &Plan,
     activator: SyncActivator,
     shared: &Arc<Shared>,
 ) -> Outlet<SinkEpoch> {
     let (sender, receiver) = unbounded();
-    let finished = Arc::new(AtomicU64::new(0));
+    // What the sink holds has been committed by an earlier run.
+    let finished = Arc::new(AtomicU64::new(held.map_or(0, |held| held + 1)));
     let mut committer = Committer {
         name: table.name.clone(),
         sink,
@@ -39,13 +41,14 @@ pub(super) fn outlet(
         activator,
         shared: Arc::clone(shared),
     };
-    let thread = thread::Builder::new().name(format!("commit {}", table.name));
-    if let Err(error) = thread.spawn(move || committer.run(&receiver)) {
-        shared.fail(Error::unavailable(format!("sink '{}'", table.name), format!("no thread can be started: {error}")));
-    }
+    shared.spawn(&format!("commit {}", table.name), move || committer.run(&receiver));
     Outlet {
         // If the thread has failed, the process is about to end with its error.
-        send: Box::new(move |epoch| drop(sender.send(epoch))),
+        send: Box::new(move |epoch: SinkEpoch| {
+            if freshet_protocol::applies(held, epoch.epoch) {
+                drop(sender.send(epoch));
+            }
+        }),
         finished: Box::new(move || finished.load(Ordering::Acquire)),
     }
 }

@@ -1,6 +1,7 @@
-//! Opens a job's sources and sinks, so that what is missing or wrong is said before anything runs.
+//! Opens a job's sources and sinks, so that what is missing or wrong is said before anything runs, and older incarnations are fenced.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use freshet_connectors::{
     BatchSink, Reader, SinkOptions, Source, SourceOptions, TableSink, open_batch_sink, open_source, open_table_sink,
@@ -9,8 +10,10 @@ use freshet_dataflows::epochs::pacing::Pace;
 use freshet_dataflows::epochs::watermark::Lateness;
 use freshet_dataflows::lower::{Lowered, lower};
 use freshet_dataflows::plan::{Input, Plan};
-use freshet_model::{PartitionId, TableSchema, Timestamp};
+use freshet_model::{Epoch, Offset, PartitionId, TableSchema};
+use freshet_protocol::Held;
 
+use super::begin::Beginning;
 use super::{Error, Options};
 use crate::job::{Job, SinkSpec, SourceSpec};
 use crate::planning::{self, Role};
@@ -18,15 +21,22 @@ use crate::planning::{self, Role};
 /// A sink for dead letters and late events is made here if the job has none that could hold them.
 const REJECTS: (&str, &str) = ("rejects", "file://data/rejects");
 
-/// A job with its connectors open.
+/// A job with its connectors open, as all workers know it.
 pub(super) struct Connected {
     pub(super) plan: Arc<Plan>,
     pub(super) lowered: Arc<Lowered>,
     pub(super) pace: Pace,
-    /// For each source its lateness and its partitions.
-    pub(super) sources: Vec<(Lateness, Vec<PartitionId>)>,
+    pub(super) sources: Vec<Opened>,
     pub(super) tables: Vec<Table>,
     pub(super) appends: Vec<Append>,
+}
+
+/// A source, found and not yet read.
+pub(super) struct Opened {
+    pub(super) lateness: Lateness,
+    source: Mutex<Box<dyn Source>>,
+    partitions: Vec<PartitionId>,
+    time_column: Option<usize>,
 }
 
 /// A table sink, as all workers know it.
@@ -45,19 +55,45 @@ pub(super) struct Append {
     pub(super) input: Input,
 }
 
-/// What one worker reads and writes.
-#[derive(Default)]
-pub(super) struct WorkerParts {
-    /// For each source, the reader of this worker's partitions, if it has any.
-    pub(super) readers: Vec<Option<Box<dyn Reader>>>,
-    /// For each table sink, the sink, if this worker owns it.
-    pub(super) tables: Vec<Option<Box<dyn TableSink>>>,
-    /// For each batch sink, this worker's part.
-    pub(super) appends: Vec<Option<Box<dyn BatchSink>>>,
+/// A table sink, and the newest epoch that it holds.
+pub(super) type HeldTable = (Box<dyn TableSink>, Option<Epoch>);
+
+/// A worker's part of a batch sink, and for each of its partitions the newest epoch of which the sink holds rows.
+pub(super) type HeldBatches = (Box<dyn BatchSink>, BTreeMap<PartitionId, Epoch>);
+
+/// One worker's part of a source.
+pub(super) struct SourcePart {
+    /// Reads this worker's partitions, if it has any.
+    pub(super) reader: Option<Box<dyn Reader>>,
+    /// The epochs that are to be repeated, with their ends in this worker's partitions.
+    pub(super) planned: VecDeque<(Epoch, BTreeMap<PartitionId, Offset>)>,
+    pub(super) time_column: Option<usize>,
 }
 
-/// Opens everything that this process reads and writes; returns what all of its workers know, and the parts of each.
-pub(super) fn connect(job: &Job, plan: Arc<Plan>, options: &Options) -> Result<(Connected, Vec<WorkerParts>), Error> {
+/// What one worker writes.
+#[derive(Default)]
+pub(super) struct WorkerParts {
+    /// For each table sink, the sink, if this worker owns it.
+    pub(super) tables: Vec<Option<HeldTable>>,
+    /// For each batch sink, this worker's part.
+    pub(super) appends: Vec<Option<HeldBatches>>,
+}
+
+/// What the connectors are opened for.
+pub(super) struct Purpose<'a> {
+    pub(super) job: &'a Job,
+    pub(super) options: &'a Options,
+    /// The incarnation, which fences all earlier ones.
+    pub(super) generation: u64,
+    /// For each source what an earlier run has read.
+    pub(super) identities: Option<Vec<Option<String>>>,
+    /// Whether what the sinks hold is forgotten.
+    pub(super) reset: bool,
+}
+
+/// Opens everything that this process reads and writes, fences earlier incarnations at the sinks, and finds out what they hold.
+pub(super) fn connect(purpose: &Purpose<'_>, plan: Arc<Plan>) -> Result<(Connected, Vec<WorkerParts>), Error> {
+    let Purpose { job, options, .. } = purpose;
     let roles = planning::roles(job, &plan)?;
     let pace = Pace {
         min: job.epochs.min,
@@ -69,13 +105,13 @@ pub(super) fn connect(job: &Job, plan: Arc<Plan>, options: &Options) -> Result<(
     let lowered = Arc::new(lower(&plan));
     let connected = Connected { plan, lowered, pace, sources: Vec::new(), tables: Vec::new(), appends: Vec::new() };
     let mut connecting = Connecting { connected, workers, options };
-    let generation = u64::try_from(Timestamp::now().0).unwrap_or_default();
 
-    for source in &job.sources {
-        connecting.add_source(source)?;
+    for (index, source) in job.sources.iter().enumerate() {
+        let identity = purpose.identities.as_ref().and_then(|identities| identities.get(index).cloned().flatten());
+        connecting.add_source(source, identity)?;
     }
     for (index, (sink, role)) in job.sinks.iter().zip(&roles).enumerate() {
-        let sink_options = sink_options(job, sink, generation);
+        let sink_options = purpose.sink_options(sink);
         match role {
             Role::Table(views) => connecting.add_table(&sink.url, sink_options, views, Some(index))?,
             Role::Rows(input) => connecting.add_append(&sink.url, &sink_options, *input, index)?,
@@ -83,10 +119,66 @@ pub(super) fn connect(job: &Job, plan: Arc<Plan>, options: &Options) -> Result<(
     }
     if connecting.connected.tables.is_empty() {
         let (name, url) = REJECTS;
-        let sink = SinkOptions { name: name.to_owned(), ..rejects_options(job, generation) };
-        connecting.add_table(url, sink, &[], None)?;
+        connecting.add_table(url, purpose.rejects_options(name), &[], None)?;
     }
     Ok((connecting.connected, connecting.workers))
+}
+
+/// Tells what the sinks of this process hold.
+pub(super) fn held(connected: &Connected, workers: &[WorkerParts]) -> Vec<Held> {
+    let of = |parts: &WorkerParts| {
+        let tables = connected.tables.iter().zip(&parts.tables).filter_map(|(table, part)| {
+            let (sink, epoch) = part.as_ref()?;
+            Some(Held { sink: table.name.clone(), epoch: *epoch, strict: sink.keeps_epoch() })
+        });
+        let appends = connected.appends.iter().zip(&parts.appends).filter_map(|(append, part)| {
+            let (_, held) = part.as_ref()?;
+            Some(Held { sink: append.name.clone(), epoch: held.values().max().copied(), strict: false })
+        });
+        tables.chain(appends).collect::<Vec<_>>()
+    };
+    workers.iter().flat_map(of).collect()
+}
+
+impl Connected {
+    /// Returns for each source what it reads.
+    pub(super) fn identities(&self) -> Vec<Option<String>> {
+        self.sources.iter().map(|opened| opened.source().identity()).collect()
+    }
+
+    /// Returns for each source its partitions.
+    pub(super) fn partitions(&self) -> Vec<Vec<PartitionId>> {
+        self.sources.iter().map(|opened| opened.partitions.clone()).collect()
+    }
+
+    /// Opens one worker's reader of a source, at the place where the run begins.
+    pub(super) fn source_part(&self, index: usize, worker: usize, peers: usize, begin: &Beginning) -> Result<SourcePart, Error> {
+        let opened = &self.sources[index];
+        let own = opened.own(index, worker, peers);
+        let starts: Vec<_> = own.iter().map(|&partition| (partition, begin.start_of(index, partition))).collect();
+        let reader = if own.is_empty() { None } else { Some(opened.source().reader_from(&starts)?) };
+        Ok(SourcePart { reader, planned: begin.planned(index, &own).collect(), time_column: opened.time_column })
+    }
+
+    /// Returns the source from which append-only rows come.
+    fn source_of(&self, input: Input) -> usize {
+        match input {
+            Input::Source(source) => source,
+            Input::View(view) => self.source_of(self.plan.views[view].input),
+        }
+    }
+}
+
+impl Opened {
+    fn source(&self) -> MutexGuard<'_, Box<dyn Source>> {
+        self.source.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns a worker's partitions: they go round the workers, and sources begin at different ones.
+    fn own(&self, index: usize, worker: usize, peers: usize) -> Vec<PartitionId> {
+        let partitions = self.partitions.iter().enumerate();
+        partitions.filter(|(at, _)| (at + index) % peers == worker).map(|(_, &partition)| partition).collect()
+    }
 }
 
 /// A job whose connectors are being opened.
@@ -97,16 +189,11 @@ struct Connecting<'a> {
 }
 
 impl Connecting<'_> {
-    fn add_source(&mut self, spec: &SourceSpec) -> Result<(), Error> {
-        let options = self.options;
-        let source = open_source(&spec.url, source_options(spec, options.bounded))?;
+    fn add_source(&mut self, spec: &SourceSpec, identity: Option<String>) -> Result<(), Error> {
+        let source = open_source(&spec.url, SourceOptions { identity, ..source_options(spec, self.options.bounded) })?;
         let lateness = Lateness { delay: micros(spec.delay), idle_timeout: micros(spec.idle_timeout) };
-        let index = self.connected.sources.len();
-        for (worker, parts) in self.workers.iter_mut().enumerate() {
-            let worker = options.process * options.workers + worker;
-            parts.readers.push(reader(&*source, index, worker, options.peers())?);
-        }
-        self.connected.sources.push((lateness, source.partitions().to_vec()));
+        let (partitions, time_column) = (source.partitions().to_vec(), spec.time_column);
+        self.connected.sources.push(Opened { lateness, source: Mutex::new(source), partitions, time_column });
         Ok(())
     }
 
@@ -119,8 +206,8 @@ impl Connecting<'_> {
         if owner / options.workers == options.process {
             let schemas: Vec<TableSchema> = views.iter().map(|&view| self.connected.plan.views[view].table.clone()).collect();
             let mut open = open_table_sink(url, sink)?;
-            open.prepare(&schemas)?;
-            opened = Some(open);
+            let held = open.prepare(&schemas)?;
+            opened = Some((open, held));
         }
         for (worker, parts) in self.workers.iter_mut().enumerate() {
             let is_owner = options.process * options.workers + worker == owner;
@@ -131,11 +218,13 @@ impl Connecting<'_> {
     }
 
     fn add_append(&mut self, url: &str, sink: &SinkOptions, input: Input, stats: usize) -> Result<(), Error> {
-        let rows = self.rows_of(input);
-        for parts in &mut self.workers {
+        let (rows, source) = (self.rows_of(input), self.connected.source_of(input));
+        for (worker, parts) in self.workers.iter_mut().enumerate() {
+            let worker = self.options.process * self.options.workers + worker;
+            let own = self.connected.sources[source].own(source, worker, self.options.peers());
             let mut opened = open_batch_sink(url, sink.clone())?;
-            opened.prepare(&rows, &[])?;
-            parts.appends.push(Some(opened));
+            let held = opened.prepare(&rows, &own)?;
+            parts.appends.push(Some((opened, held)));
         }
         self.connected.appends.push(Append { name: sink.name.clone(), stats, input });
         Ok(())
@@ -154,15 +243,27 @@ impl Connecting<'_> {
     }
 }
 
-/// Opens a worker's reader: partitions go round the workers, and sources begin at different ones.
-fn reader(source: &dyn Source, index: usize, worker: usize, peers: usize) -> Result<Option<Box<dyn Reader>>, Error> {
-    let partitions = source.partitions().iter().enumerate();
-    let own: Vec<PartitionId> =
-        partitions.filter(|(at, _)| (at + index) % peers == worker).map(|(_, &partition)| partition).collect();
-    if own.is_empty() {
-        return Ok(None);
+impl Purpose<'_> {
+    fn sink_options(&self, spec: &SinkSpec) -> SinkOptions {
+        SinkOptions {
+            roll_bytes: spec.roll_bytes,
+            roll_interval: spec.roll_interval,
+            settings: spec.settings.clone(),
+            ..self.rejects_options(&spec.name)
+        }
     }
-    Ok(Some(source.reader(&own)?))
+
+    fn rejects_options(&self, name: &str) -> SinkOptions {
+        SinkOptions {
+            job: self.job.name.clone(),
+            name: name.to_owned(),
+            generation: self.generation,
+            reset: self.reset,
+            roll_bytes: u64::MAX,
+            roll_interval: std::time::Duration::MAX,
+            settings: BTreeMap::new(),
+        }
+    }
 }
 
 fn source_options(spec: &SourceSpec, bounded: bool) -> SourceOptions {
@@ -176,30 +277,6 @@ fn source_options(spec: &SourceSpec, bounded: bool) -> SourceOptions {
         from_latest: spec.from_latest,
         identity: None,
         settings: spec.settings.clone(),
-    }
-}
-
-fn sink_options(job: &Job, spec: &SinkSpec, generation: u64) -> SinkOptions {
-    SinkOptions {
-        job: job.name.clone(),
-        name: spec.name.clone(),
-        generation,
-        reset: false,
-        roll_bytes: spec.roll_bytes,
-        roll_interval: spec.roll_interval,
-        settings: spec.settings.clone(),
-    }
-}
-
-fn rejects_options(job: &Job, generation: u64) -> SinkOptions {
-    SinkOptions {
-        job: job.name.clone(),
-        name: String::new(),
-        generation,
-        reset: false,
-        roll_bytes: u64::MAX,
-        roll_interval: std::time::Duration::MAX,
-        settings: std::collections::BTreeMap::new(),
     }
 }
 

@@ -1,32 +1,53 @@
-//! Runs a job: opens its sources and sinks, builds its dataflow on each worker, and stays until it ends.
+//! Runs a job: opens its state, sources and sinks, builds its dataflow on each worker, and stays until it ends.
 //!
 //! ```text
 //! reader threads ──▶ worker threads (timely) ──▶ committer thread of each table sink
-//!  one a source        one dataflow each      └─▶ appender thread of each batch sink and worker
-//!  and worker
+//!  one a source        one dataflow each      ├─▶ appender thread of each batch sink and worker
+//!  and worker                                 └─▶ epoch log, saved states, checkpoints
 //! ```
 //!
 //! Threads meet at channels: readers wait while a worker has enough to do, and the sequencer cuts nothing while a sink has too
-//! many epochs in hand, so that everything is bounded. A thread that fails says so in [`Shared`], and the process ends.
+//! many epochs in hand, so that everything is bounded. A thread that fails says so in [`Shared`], and the incarnation ends: everything
+//! of it is dropped, and if the job goes on, the next one begins from the durable state, as after a crash.
+//!
+//! | file | what |
+//! |---|---|
+//! | `incarnation` | one passage from the state to the end, alone or in a cluster |
+//! | `begin`, `parts` | what the state says of where to begin, and whether it is of this job |
+//! | `connect` | sources and sinks, opened and fenced |
+//! | `workers` | the dataflow's ways to the outside |
+//! | `reader`, `committer`, `appender`, `keep` | the threads |
 
 mod appender;
+mod begin;
 mod committer;
 mod connect;
+mod incarnation;
+mod keep;
 mod numbers;
+mod parts;
 mod reader;
 mod shared;
 mod workers;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use freshet_dataflows::plan::Plan;
 
 pub use shared::Shared;
 
 use crate::exit::Class;
+use crate::hosts::Cluster;
 use crate::job::{self, Job};
 use crate::stats::Stats;
+use incarnation::Incarnations;
+
+/// Pauses between incarnations of a job that is supervised: doubled each time, from the first to the second.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+/// An incarnation that lived for so long begins the pauses anew.
+const LONG_LIFE: Duration = Duration::from_secs(60);
 
 /// How a job is run.
 #[derive(Debug, Clone)]
@@ -35,17 +56,25 @@ pub struct Options {
     pub workers: usize,
     /// The number of this process, from 0.
     pub process: usize,
-    /// The addresses of the cluster's processes; empty for a single process.
-    pub hosts: Vec<String>,
+    /// The cluster that this process belongs to; `None` for a single process.
+    pub cluster: Option<Cluster>,
     /// Whether to stop at the sources' ends, as they are at the start.
     pub bounded: bool,
+    /// Where the job's state is; by default in a folder of the job's name.
+    pub state: Option<String>,
+    /// Whether to fence off another instance of the job that lives.
+    pub takeover: bool,
+    /// Whether to forget the state, and what the sinks hold.
+    pub reset: bool,
+    /// Whether to start again by itself when a system outside was away.
+    pub supervise: bool,
 }
 
 impl Options {
     /// Returns the number of workers of the whole cluster.
     #[must_use]
     pub fn peers(&self) -> usize {
-        self.workers * self.hosts.len().max(1)
+        self.workers * self.cluster.as_ref().map_or(1, |cluster| cluster.hosts.len())
     }
 }
 
@@ -67,15 +96,46 @@ pub enum Error {
     /// A system outside refused or is missing.
     #[error(transparent)]
     Connector(#[from] freshet_connectors::Error),
+    /// The job's durable state cannot be used.
+    #[error(transparent)]
+    State(#[from] freshet_recovery::Error),
+    /// State and sinks contradict each other.
+    #[error("{0}; {way_out}", way_out = .0.way_out())]
+    Refused(#[from] freshet_protocol::Refusal),
+    /// The job is not the one that its state was made by.
+    #[error(
+        "the job has changed since its state was made: {0}; change it back, give the job another name, or start once with --reset to compute everything anew"
+    )]
+    Changed(String),
+    /// The state was written by another version of the program.
+    #[error("{0}; start the version that wrote it, or once with --reset to compute everything anew from the sources")]
+    OtherVersion(String),
+    /// A bounded run of the job has come to its end before.
+    #[error("the job has run to the end of its sources and closed all windows; to run it anew, start with --reset")]
+    Finished,
+    /// What is read again is not what was read before.
+    #[error(
+        "a source does not bring again what it brought before: {0}; restore it, or start once with --reset to compute everything anew"
+    )]
+    Diverged(String),
     /// The cluster's processes cannot find each other.
-    #[error("the cluster cannot be formed: {0}")]
-    Cluster(String),
+    #[error(transparent)]
+    Cluster(freshet_cluster::Error),
     /// Another process of the cluster ended.
-    #[error("another process of the cluster was lost; start all of them again")]
-    PeerLost,
+    #[error("{0}")]
+    PeerLost(String),
     /// A worker ended although it should not have.
     #[error("a worker failed: {0}")]
     Worker(String),
+}
+
+impl From<freshet_cluster::Error> for Error {
+    fn from(error: freshet_cluster::Error) -> Error {
+        match error {
+            freshet_cluster::Error::PeerLost(lost) => Error::PeerLost(lost.to_string()),
+            error => Error::Cluster(error),
+        }
+    }
 }
 
 impl Error {
@@ -83,23 +143,65 @@ impl Error {
     #[must_use]
     pub fn class(&self) -> Class {
         match self {
-            Error::Job(_) => Class::Usage,
-            Error::Connector(_) | Error::Cluster(_) => Class::Outside,
-            Error::PeerLost => Class::Lost,
-            Error::Worker(_) => Class::Runtime,
+            Error::Job(_) | Error::Changed(_) | Error::Finished => Class::Usage,
+            Error::Connector(freshet_connectors::Error::Fenced { .. }) | Error::State(freshet_recovery::Error::Fenced { .. }) => {
+                Class::Fenced
+            }
+            Error::State(freshet_recovery::Error::Held { .. }) => Class::Held,
+            Error::Connector(_) | Error::State(_) => Class::Outside,
+            Error::Cluster(_) | Error::PeerLost(_) => Class::Cluster,
+            Error::Refused(_) | Error::OtherVersion(_) | Error::Diverged(_) | Error::Worker(_) => Class::Runtime,
+        }
+    }
+
+    /// Tells whether another incarnation may succeed where this one has failed.
+    fn is_transient(&self) -> bool {
+        match self {
+            Error::Connector(error) => error.is_transient(),
+            Error::State(error) => error.is_transient(),
+            Error::PeerLost(_) | Error::Worker(_) => true,
+            _ => false,
         }
     }
 }
 
 /// Runs a job until its sources end (`bounded`), until `stop` is set and what has been read is committed, or until it fails.
 ///
+/// A process of a cluster that has lost another one forms the next incarnation by itself; other failures that may pass do so if the
+/// job is supervised.
+///
 /// # Errors
 /// See [`Error`]. Nothing is half-written: what sinks show is the newest epoch that they committed.
 pub fn run(job: Job, plan: Plan, options: Options, stats: Arc<Stats>, stop: Arc<AtomicBool>) -> Result<Summary, Error> {
-    let shared = Arc::new(Shared::new(stats, stop));
-    let (connected, parts) = connect::connect(&job, Arc::new(plan), &options)?;
-    shared.stats.ready.store(true, Ordering::Relaxed);
-    let started = std::time::Instant::now();
-    workers::run(connected, parts, &options, &shared)?;
-    Ok(Summary { events: shared.stats.records(), seconds: started.elapsed().as_secs_f64() })
+    let mut incarnations = Incarnations::new(&job, Arc::new(plan), &options, &stats, &stop)?;
+    let mut pause = BACKOFF.0;
+    loop {
+        let started = Instant::now();
+        let Err(error) = incarnations.next() else {
+            return Ok(Summary { events: stats.records(), seconds: started.elapsed().as_secs_f64() });
+        };
+        stats.ready.store(false, Ordering::Relaxed);
+        let lost = matches!(error, Error::PeerLost(_));
+        if stop.load(Ordering::Relaxed) || !(lost || options.supervise && error.is_transient()) {
+            return Err(error);
+        }
+        if lost {
+            tracing::warn!("{error}; waiting for the cluster to be complete again");
+            continue;
+        }
+        if started.elapsed() > LONG_LIFE {
+            pause = BACKOFF.0;
+        }
+        tracing::warn!("{error}; starting again in {pause:?}");
+        wait(pause, &stop);
+        pause = (pause * 2).min(BACKOFF.1);
+    }
+}
+
+/// Waits, but not for longer than it takes to be asked to stop.
+fn wait(pause: Duration, stop: &AtomicBool) {
+    let until = Instant::now() + pause;
+    while Instant::now() < until && !stop.load(Ordering::Relaxed) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }

@@ -11,6 +11,7 @@ use freshet_model::Batch;
 use timely::scheduling::SyncActivator;
 
 use super::Shared;
+use super::connect::SourcePart;
 
 /// What is read at once, at most.
 const MAX_RECORDS: usize = 16_384;
@@ -25,41 +26,44 @@ const WAIT: Duration = Duration::from_millis(100);
 const RETRY: Duration = Duration::from_millis(200);
 
 /// Starts a reader's thread, and returns the worker's end of it.
-pub(super) fn feed(name: &str, reader: Option<Box<dyn Reader>>, activator: SyncActivator, shared: &Arc<Shared>) -> Feed {
+pub(super) fn feed(name: &str, part: SourcePart, activator: SyncActivator, shared: &Arc<Shared>) -> Feed {
     let stopping = Arc::clone(shared);
     let stop = Box::new(move || stopping.is_stopping());
-    let Some(reader) = reader else { return Feed { next: Box::new(|| None), stop } };
+    let SourcePart { reader, planned, time_column } = part;
+    let Some(reader) = reader else { return Feed { next: Box::new(|| None), stop, planned, time_column } };
     let (sender, receiver) = bounded(MAX_WAITING);
-    let shared = Arc::clone(shared);
-    let thread = thread::Builder::new().name(format!("read {name}"));
-    let spawned = thread.spawn({
-        let (name, shared) = (name.to_owned(), Arc::clone(&shared));
-        move || {
-            if let Err(error) = read_all(&name, reader, &sender, &activator, &shared) {
-                shared.fail(error);
-            }
+    let (own, thread) = (name.to_owned(), Arc::clone(shared));
+    let wanted = Arc::new(());
+    let still_wanted = Arc::downgrade(&wanted);
+    shared.spawn(&format!("read {name}"), move || {
+        if let Err(error) =
+            read_all(&own, reader, &sender, &activator, &|| still_wanted.strong_count() > 0 && !thread.has_failed())
+        {
+            thread.fail(error);
         }
     });
-    if let Err(error) = spawned {
-        shared.fail(Error::unavailable(format!("source '{name}'"), format!("no thread can be started: {error}")));
-    }
-    Feed { next: next_of(receiver), stop }
+    Feed { next: next_of(receiver, wanted), stop, planned, time_column }
 }
 
-fn next_of(receiver: Receiver<Batch>) -> Box<dyn FnMut() -> Option<Batch>> {
-    Box::new(move || receiver.try_recv().ok())
+/// `wanted` lives as long as the worker's end.
+fn next_of(receiver: Receiver<Batch>, wanted: Arc<()>) -> Box<dyn FnMut() -> Option<Batch>> {
+    Box::new(move || {
+        let _ = &wanted;
+        receiver.try_recv().ok()
+    })
 }
 
-/// Reads until the worker is gone or the process stops.
+/// Reads until the worker needs nothing more. A process that has been asked to stop reads on until its last epoch has been cut: epochs of an
+/// earlier run may have to be repeated first.
 fn read_all(
     name: &str,
     mut reader: Box<dyn Reader>,
     sender: &Sender<Batch>,
     activator: &SyncActivator,
-    shared: &Shared,
+    is_wanted: &dyn Fn() -> bool,
 ) -> Result<(), Error> {
     let mut batches = Vec::new();
-    while !shared.is_stopping() && !shared.has_failed() {
+    while is_wanted() {
         match reader.read(MAX_RECORDS, WAIT, &mut batches) {
             Ok(()) => {}
             Err(error) if error.is_transient() => {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::support::job::Job;
-use crate::support::kafka::Kafka;
-use crate::support::postgres::Postgres;
+use freshet_harness::job::Job;
+use freshet_harness::kafka::Kafka;
+use freshet_harness::postgres::Postgres;
 
 const LIMIT: Duration = Duration::from_secs(120);
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use crate::support::job::Job;
-use crate::support::server::wait_for;
+use freshet_harness::job::Job;
+use freshet_harness::server::wait_for;
 
 const LIMIT: Duration = Duration::from_secs(120);
 

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::support::job::Job;
-use crate::support::kafka::Kafka;
-use crate::support::postgres::{Database, Postgres};
+use freshet_harness::job::Job;
+use freshet_harness::kafka::Kafka;
+use freshet_harness::postgres::{Database, Postgres};
 
 const LIMIT: Duration = Duration::from_secs(120);
 

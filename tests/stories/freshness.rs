@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::support::freshet::Running;
-use crate::support::job::Job;
-use crate::support::kafka::Kafka;
-use crate::support::postgres::{Database, Postgres};
+use freshet_harness::freshet::Running;
+use freshet_harness::job::Job;
+use freshet_harness::kafka::Kafka;
+use freshet_harness::postgres::{Database, Postgres};
 
 /// Generous: the machine may be building something else. Freshness itself is measured in `benches/versus`.
 const LIMIT: Duration = Duration::from_secs(60);

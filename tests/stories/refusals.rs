@@ -3,11 +3,11 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use crate::support::freshet::Freshet;
-use crate::support::job::Job;
-use crate::support::kafka::Kafka;
-use crate::support::postgres::{LOCKED_PASSWORD, LOCKED_ROLE, Postgres};
-use crate::support::server::free_ports;
+use freshet_harness::freshet::Freshet;
+use freshet_harness::job::Job;
+use freshet_harness::kafka::Kafka;
+use freshet_harness::postgres::{LOCKED_PASSWORD, LOCKED_ROLE, Postgres};
+use freshet_harness::server::free_ports;
 
 const LIMIT: Duration = Duration::from_secs(90);
 

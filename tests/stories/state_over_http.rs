@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::support::http::get;
-use crate::support::job::Job;
-use crate::support::server::{free_ports, wait_for};
+use freshet_harness::http::get;
+use freshet_harness::job::Job;
+use freshet_harness::server::{free_ports, wait_for};
 
 const LIMIT: Duration = Duration::from_secs(60);
 

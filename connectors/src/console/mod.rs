@@ -113,6 +113,10 @@ impl TableSink for ConsoleSink {
         Ok(None)
     }
 
+    fn keeps_epoch(&self) -> bool {
+        false
+    }
+
     fn commit(&mut self, commit: &Commit) -> Result<Vec<DeadLetter>, Error> {
         for view in &commit.views {
             self.add_rows(view.view, "-", &view.deletes)?;

@@ -5,18 +5,21 @@
 //! after it has checked that each of them can be late at all.
 
 mod accounts;
+mod events;
 mod late;
+mod tables;
 mod topic;
 mod views;
 
-pub(crate) use accounts::check_ledger;
-pub(crate) use late::Late;
-pub(crate) use topic::{Contents, Topic, fingerprint, parse_time};
-pub(crate) use views::{active_users, page_views, sessions};
+pub use accounts::check_ledger;
+pub use events::{Contents, lake_contents, topic_contents};
+pub use late::Late;
+pub use tables::{Difference, check_dead_letters, check_tables, compare_tables, dead_letters};
+pub use topic::{Event, Topic, fingerprint, parse_time};
 
 /// Microseconds in a minute.
-pub(crate) const MINUTE: i64 = 60_000_000;
+pub const MINUTE: i64 = 60_000_000;
 /// The source's watermark delay.
-pub(crate) const DELAY: i64 = 2 * MINUTE;
+pub const DELAY: i64 = 2 * MINUTE;
 /// The gap that ends a session, and the size of a hopping window.
-pub(crate) const FIVE_MINUTES: i64 = 5 * MINUTE;
+pub const FIVE_MINUTES: i64 = 5 * MINUTE;

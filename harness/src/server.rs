@@ -1,10 +1,11 @@
 //! A server that a test run started, and that does not outlive it.
 //!
 //! Statics are never dropped and a killed test cannot clean up, so the guard is a shell outside this process: it holds the read end of
-//! a pipe, and when the pipe closes, for whatever reason, it ends the server and removes its folder.
+//! a pipe, and when the pipe closes, for whatever reason, it ends the server and removes its folder. A line on the pipe starts
+//! the server again, with the data that it left.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -15,7 +16,13 @@ const GUARD: &str = r#"
 folder=$1; signal=$2; shift 2
 trap : HUP INT TERM
 "$@" & server=$!
-cat > /dev/null
+echo $server > "$folder/pid"
+while read -r _; do
+    wait "$server"
+    "$@" & server=$!
+    echo $server > "$folder/pid"
+done
+kill -s CONT "$server" 2> /dev/null
 kill -s "$signal" "$server" 2> /dev/null
 for _ in 1 2 3 4 5 6 7 8 9 10; do kill -0 "$server" 2> /dev/null || break; sleep 0.2; done
 kill -s KILL "$server" 2> /dev/null
@@ -23,17 +30,18 @@ rm -rf "$folder"
 "#;
 
 /// A running server and the folder of its data.
-pub(crate) struct Server {
+pub struct Server {
     name: &'static str,
     log: PathBuf,
+    pid: PathBuf,
     /// Holds the write end of the guard's pipe; the end of this process closes it.
     guard: Child,
 }
 
 impl Server {
-    /// Starts `program` with `arguments`; `folder` is the guard's to remove, `signal` what ends the server in order.
-    pub(crate) fn start(name: &'static str, folder: &Path, signal: &str, command: &[String]) -> Server {
-        let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.log"));
+    /// Starts `command`; `folder` is the guard's to remove, `signal` what ends the server in order.
+    pub fn start(name: &'static str, folder: &Path, signal: &str, command: &[String]) -> Server {
+        let log = scratch().join(format!("{name}.log"));
         let file = File::create(&log).unwrap_or_else(|e| panic!("cannot create {}: {e}", log.display()));
         let guard = Command::new("sh")
             .args(["-c", GUARD, "guard"])
@@ -45,20 +53,39 @@ impl Server {
             .stderr(file)
             .spawn()
             .unwrap_or_else(|e| panic!("cannot start {name}: {e}"));
-        Server { name, log, guard }
+        Server { name, log, pid: folder.join("pid"), guard }
     }
 
     /// Waits until `ready` says so; the end of the log explains it if that takes over a minute.
-    pub(crate) fn wait_until(&mut self, ready: impl FnMut() -> bool) {
+    pub fn wait_until(&mut self, ready: impl FnMut() -> bool) {
         if !wait_for(Duration::from_secs(60), ready) {
             panic!("{} did not become ready; its log ends:\n{}", self.name, tail(&self.log));
         }
         assert!(matches!(self.guard.try_wait(), Ok(None)), "the guard of {} has ended: {}", self.name, tail(&self.log));
     }
+
+    /// Sends a signal to the server itself, such as `KILL`.
+    pub fn signal(&self, signal: &str) {
+        let mut pid = None;
+        let read = || {
+            pid = std::fs::read_to_string(&self.pid).ok().filter(|text| text.ends_with('\n'));
+            pid.is_some()
+        };
+        assert!(wait_for(Duration::from_secs(5), read), "{} has no process", self.name);
+        let pid = pid.unwrap_or_default();
+        // It may have ended by itself, which is as good.
+        let _ = Command::new("kill").args(["-s", signal, pid.trim()]).stderr(Stdio::null()).status();
+    }
+
+    /// Starts the server again, on the data that it left, once the old process has ended.
+    pub fn start_again(&mut self) {
+        let pipe = self.guard.stdin.as_mut().expect("the guard's input is a pipe");
+        pipe.write_all(b"start\n").unwrap_or_else(|e| panic!("the guard of {} has ended: {e}", self.name));
+    }
 }
 
 /// Asks `condition` every 20 ms until it holds; `false` if it does not within `limit`.
-pub(crate) fn wait_for(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
+pub fn wait_for(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + limit;
     loop {
         if condition() {
@@ -72,7 +99,7 @@ pub(crate) fn wait_for(limit: Duration, mut condition: impl FnMut() -> bool) -> 
 }
 
 /// Runs a tool to its end and returns what it printed.
-pub(crate) fn run(command: &mut Command) -> String {
+pub fn run(command: &mut Command) -> String {
     let output = command.stdin(Stdio::null()).output().unwrap_or_else(|e| panic!("cannot run {command:?}: {e}"));
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(output.status.success(), "{command:?} failed:\n{}{}", text(&output.stdout), text(&output.stderr));
@@ -80,24 +107,36 @@ pub(crate) fn run(command: &mut Command) -> String {
 }
 
 /// Returns `N` different loopback ports that nothing listens on at the moment.
-pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
+pub fn free_ports<const N: usize>() -> [u16; N] {
     let bind = |_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
     let sockets: Vec<TcpListener> = (0..N).map(bind).collect::<io::Result<_>>().expect("loopback has free ports");
     std::array::from_fn(|i| sockets[i].local_addr().expect("a bound socket has an address").port())
 }
 
 /// Tells whether something accepts connections on a loopback port.
-pub(crate) fn listens(port: u16) -> bool {
+pub fn listens(port: u16) -> bool {
     TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
 /// Returns the folder that outlives a checkout: jars, and what else is fetched once.
-pub(crate) fn cache() -> PathBuf {
+pub fn cache() -> PathBuf {
     let home = || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache/freshet");
     std::env::var_os("FRESHET_CACHE").map_or_else(home, PathBuf::from)
 }
 
-fn tail(log: &Path) -> String {
+/// Returns the folder for logs that shall be there when a test has failed: `tmp` in the folder that this executable was built in.
+pub fn scratch() -> PathBuf {
+    let own = std::env::current_exe().expect("this executable has a path");
+    let folder = own.parent().map_or_else(std::env::temp_dir, |folder| {
+        let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
+        folder.parent().unwrap_or(folder).join("tmp")
+    });
+    std::fs::create_dir_all(&folder).unwrap_or_else(|e| panic!("cannot create {}: {e}", folder.display()));
+    folder
+}
+
+/// Returns the last lines of a file.
+pub fn tail(log: &Path) -> String {
     let text = std::fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(30)..].join("\n")

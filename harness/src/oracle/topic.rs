@@ -6,41 +6,38 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use serde_json::Value;
 
 use super::FIVE_MINUTES;
-use crate::support::kafka::{Kafka, Record};
+use super::events::Contents;
+use crate::kafka::{Kafka, Record};
 
 /// An event of the user-activity topic.
-pub(crate) struct Event {
+pub struct Event {
     /// Its partition.
-    pub(crate) partition: i32,
+    pub partition: i32,
     /// Its offset.
-    pub(crate) offset: i64,
+    pub offset: i64,
     /// Its time, in microseconds.
-    pub(crate) time: i64,
+    pub time: i64,
     /// The greatest time of the events before it in its partition, `i64::MIN` for the first.
-    pub(crate) before: i64,
+    pub before: i64,
     /// Who.
-    pub(crate) user: String,
+    pub user: String,
     /// Where.
-    pub(crate) page: String,
+    pub page: String,
     /// What.
-    pub(crate) kind: String,
+    pub kind: String,
 }
 
 /// All records of a topic.
-pub(crate) struct Topic {
+pub struct Topic {
     /// The events, by partition and offset.
-    pub(crate) events: Vec<Event>,
+    pub events: Vec<Event>,
     /// Partition and offset of each record that is no event.
-    pub(crate) bad: BTreeSet<(i32, i64)>,
+    pub bad: BTreeSet<(i32, i64)>,
 }
-
-/// Events with their number of occurrences, by fingerprint.
-#[derive(Default, PartialEq, Eq)]
-pub(crate) struct Contents(HashMap<u64, u32>);
 
 impl Topic {
     /// Reads a topic to its end.
-    pub(crate) fn read(kafka: &Kafka, topic: &str) -> Topic {
+    pub fn read(kafka: &Kafka, topic: &str) -> Topic {
         let mut all = Topic { events: Vec::new(), bad: BTreeSet::new() };
         let mut greatest = HashMap::new();
         kafka.read(topic, |record| match parse(&record) {
@@ -58,52 +55,33 @@ impl Topic {
     }
 
     /// Finds an event by its place.
-    pub(crate) fn find(&self, partition: i32, offset: i64) -> Option<&Event> {
+    pub fn find(&self, partition: i32, offset: i64) -> Option<&Event> {
         let index = self.events.binary_search_by_key(&(partition, offset), |e| (e.partition, e.offset)).ok()?;
         self.events.get(index)
     }
 
     /// Returns the number of records.
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.events.len() + self.bad.len()
     }
 
     /// Returns what a lake of all events has to hold.
-    pub(crate) fn contents(&self) -> Contents {
+    pub fn contents(&self) -> Contents {
         let mut contents = Contents::default();
         self.events.iter().for_each(|e| contents.add(fingerprint(e.time, &e.user, &e.page, &e.kind)));
         contents
     }
 }
 
-impl Contents {
-    /// Adds one occurrence.
-    pub(crate) fn add(&mut self, fingerprint: u64) {
-        *self.0.entry(fingerprint).or_default() += 1;
-    }
-
-    /// Fails with counts, not with millions of hashes, unless the two are equal.
-    pub(crate) fn expect(&self, expected: &Contents, what: &str) {
-        let total = |c: &Contents| c.0.values().map(|&n| u64::from(n)).sum::<u64>();
-        let differing = expected.0.iter().filter(|&(key, n)| self.0.get(key) != Some(n)).count();
-        assert!(
-            self == expected,
-            "{what} holds {} events, not {}; {differing} of the expected are missing or repeated",
-            total(self),
-            total(expected)
-        );
-    }
-}
-
 /// Returns a number that two different events hardly share.
-pub(crate) fn fingerprint(time: i64, user: &str, page: &str, kind: &str) -> u64 {
+pub fn fingerprint(time: i64, user: &str, page: &str, kind: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     (time, user, page, kind).hash(&mut hasher);
     hasher.finish()
 }
 
 /// Reads RFC 3339 as microseconds.
-pub(crate) fn parse_time(text: &str) -> Option<i64> {
+pub fn parse_time(text: &str) -> Option<i64> {
     text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_microsecond)
 }
 

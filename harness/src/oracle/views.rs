@@ -7,7 +7,7 @@ use super::topic::Topic;
 use super::{FIVE_MINUTES, MINUTE};
 
 /// Counts page views: by start and end of the minute, and page.
-pub(crate) fn page_views(topic: &Topic, late: &Late) -> BTreeMap<(i64, i64, String), i64> {
+pub(super) fn page_views(topic: &Topic, late: &Late) -> BTreeMap<(i64, i64, String), i64> {
     let mut counts = BTreeMap::new();
     for event in topic.events.iter().filter(|e| e.kind == "page_view") {
         let start = event.time.div_euclid(MINUTE) * MINUTE;
@@ -19,7 +19,7 @@ pub(crate) fn page_views(topic: &Topic, late: &Late) -> BTreeMap<(i64, i64, Stri
 }
 
 /// Counts the different users of every five minutes, by start and end.
-pub(crate) fn active_users(topic: &Topic, late: &Late) -> BTreeMap<(i64, i64), i64> {
+pub(super) fn active_users(topic: &Topic, late: &Late) -> BTreeMap<(i64, i64), i64> {
     let mut users: BTreeMap<(i64, i64), BTreeSet<&str>> = BTreeMap::new();
     for event in &topic.events {
         let newest = event.time.div_euclid(MINUTE) * MINUTE;
@@ -33,7 +33,7 @@ pub(crate) fn active_users(topic: &Topic, late: &Late) -> BTreeMap<(i64, i64), i
 }
 
 /// Finds the sessions: by user and start, the end and the whole seconds between.
-pub(crate) fn sessions(topic: &Topic, late: &Late) -> BTreeMap<(String, i64), (i64, i64)> {
+pub(super) fn sessions(topic: &Topic, late: &Late) -> BTreeMap<(String, i64), (i64, i64)> {
     let mut times: BTreeMap<&str, Vec<i64>> = BTreeMap::new();
     for event in topic.events.iter().filter(|e| !late.holds("user_sessions", e, e.time)) {
         times.entry(&event.user).or_default().push(event.time);

@@ -14,11 +14,11 @@ const QUERY: &str = r#"
     FROM freshet.late_events"#;
 
 /// The (event, window) pairs that count nowhere: view, partition, offset, start of the window.
-pub(crate) struct Late(BTreeSet<(String, i32, i64, i64)>);
+pub struct Late(BTreeSet<(String, i32, i64, i64)>);
 
 impl Late {
     /// Reads `freshet.late_events` and fails on the first row that cannot be right.
-    pub(crate) fn read(database: &mut Client, topic: &Topic) -> Late {
+    pub fn read(database: &mut Client, topic: &Topic) -> Late {
         let mut late = Late(BTreeSet::new());
         for row in database.query(QUERY, &[]).expect("freshet.late_events can be read") {
             let key = check(&row, topic).unwrap_or_else(|why| panic!("{row:?} cannot be late: {why}"));
@@ -28,13 +28,13 @@ impl Late {
     }
 
     /// Tells whether an event is late for the window of a view that begins at `start`.
-    pub(crate) fn holds(&self, view: &str, event: &Event, start: i64) -> bool {
+    pub fn holds(&self, view: &str, event: &Event, start: i64) -> bool {
         // An empty set is the usual case of a short run; the key's text is not worth building then.
         !self.0.is_empty() && self.0.contains(&(view.to_owned(), event.partition, event.offset, start))
     }
 
     /// Returns the number of pairs.
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.0.len()
     }
 }

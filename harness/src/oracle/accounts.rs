@@ -7,7 +7,7 @@ use super::late::Late;
 use super::topic::{Event, Topic};
 
 /// Checks the newest ledger row of each of the three views, and that its parts add up to what was read.
-pub(crate) fn check_ledger(database: &mut Client, topic: &Topic, late: &Late) {
+pub fn check_ledger(database: &mut Client, topic: &Topic, late: &Late) {
     let query =
         "SELECT DISTINCT ON (view) view, read::bigint, counted::bigint, filtered::bigint, late::bigint, dead_letters::bigint
                  FROM freshet.ledger ORDER BY view, epoch DESC";

@@ -7,33 +7,35 @@ use std::time::Duration;
 
 use postgres::{Client, NoTls};
 
-use super::server::{Server, free_ports, run};
+use crate::server::{Server, free_ports, run, wait_for};
 
 /// A role that has to give [`LOCKED_PASSWORD`].
-pub(crate) const LOCKED_ROLE: &str = "locked";
+pub const LOCKED_ROLE: &str = "locked";
 /// Its password.
-pub(crate) const LOCKED_PASSWORD: &str = "open-sesame-42";
+pub const LOCKED_PASSWORD: &str = "open-sesame-42";
 
 /// The database server.
-pub(crate) struct Postgres {
+pub struct Postgres {
     port: u16,
-    _server: Server,
+    /// To be killed, stopped and started again, by those who have the database for themselves.
+    pub server: Server,
 }
 
 /// A database of one test.
-pub(crate) struct Database {
+pub struct Database {
     /// Its URL, as a job takes it.
-    pub(crate) url: String,
+    pub url: String,
 }
 
 impl Postgres {
     /// Returns the server, which the first caller starts.
-    pub(crate) fn shared() -> &'static Postgres {
+    pub fn shared() -> &'static Postgres {
         static SHARED: OnceLock<Postgres> = OnceLock::new();
-        SHARED.get_or_init(Postgres::start)
+        SHARED.get_or_init(|| Postgres::start(false))
     }
 
-    fn start() -> Postgres {
+    /// Starts a cluster of one's own; with `fsync`, what it has committed survives a crash of the machine too.
+    pub fn start(fsync: bool) -> Postgres {
         let folder = tempfile::Builder::new().prefix("freshet-postgres-").tempdir().expect("a temporary folder").keep();
         let data = folder.join("data").to_string_lossy().into_owned();
         let as_owner = as_owner(&folder);
@@ -62,7 +64,8 @@ impl Postgres {
 
         let [port] = free_ports();
         let (number, socket) = (port.to_string(), folder.to_string_lossy().into_owned());
-        let settings = ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=60"];
+        let settings =
+            ["-c", "listen_addresses=127.0.0.1", "-c", if fsync { "fsync=on" } else { "fsync=off" }, "-c", "max_connections=60"];
         let server =
             command(&[&[&format!("{binaries}/postgres"), "-D", &data, "-p", &number, "-k", &socket], &settings[..]].concat());
         let mut server = Server::start("postgres", &folder, "INT", &server);
@@ -70,43 +73,49 @@ impl Postgres {
         server.wait_until(|| Client::connect(&url("postgres"), NoTls).is_ok());
         let role = format!("CREATE ROLE {LOCKED_ROLE} LOGIN SUPERUSER PASSWORD '{LOCKED_PASSWORD}'");
         Client::connect(&url("postgres"), NoTls).and_then(|mut c| c.batch_execute(&role)).expect("a role");
-        Postgres { port, _server: server }
+        Postgres { port, server }
+    }
+
+    /// Waits until the server answers, after it has been started again.
+    pub fn wait_until_ready(&mut self) {
+        let url = self.existing("postgres").url;
+        self.server.wait_until(|| Client::connect(&url, NoTls).is_ok());
     }
 
     /// Creates an empty database.
-    pub(crate) fn database(&self, name: &str) -> Database {
+    pub fn database(&self, name: &str) -> Database {
         let create = format!("CREATE DATABASE {name}");
         self.existing("postgres").connect().batch_execute(&create).unwrap_or_else(|e| panic!("{create}: {e}"));
         self.existing(name)
     }
 
     /// Names a database that exists, or that shall not.
-    pub(crate) fn existing(&self, name: &str) -> Database {
+    pub fn existing(&self, name: &str) -> Database {
         Database { url: format!("postgres://postgres@127.0.0.1:{}/{name}", self.port) }
     }
 
     /// Returns a URL with another role and password.
-    pub(crate) fn url_as(&self, role: &str, password: &str, name: &str) -> String {
+    pub fn url_as(&self, role: &str, password: &str, name: &str) -> String {
         format!("postgres://{role}:{password}@127.0.0.1:{}/{name}", self.port)
     }
 }
 
 impl Database {
     /// Opens a connection.
-    pub(crate) fn connect(&self) -> Client {
+    pub fn connect(&self) -> Client {
         Client::connect(&self.url, NoTls).unwrap_or_else(|e| panic!("cannot connect to {}: {e}", self.url))
     }
 
     /// Returns the number that a query asks for; `None` if the query fails (no such table yet) or finds none.
-    pub(crate) fn number(&self, query: &str) -> Option<i64> {
+    pub fn number(&self, query: &str) -> Option<i64> {
         let row = self.connect().query_opt(query, &[]).ok()??;
         row.try_get::<_, Option<i64>>(0).ok()?
     }
 
     /// Waits until a query gives this number.
-    pub(crate) fn wait_for(&self, query: &str, expected: i64, limit: Duration) {
+    pub fn wait_for(&self, query: &str, expected: i64, limit: Duration) {
         let mut last = None;
-        let met = super::server::wait_for(limit, || {
+        let met = wait_for(limit, || {
             last = self.number(query);
             last == Some(expected)
         });

@@ -18,35 +18,37 @@ use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::server::{Server, cache, free_ports, listens, run};
+use crate::server::{Server, cache, free_ports, listens, run};
 
 /// The jars' folder carries the version, so that another one is fetched and not mixed in.
 const VERSION: &str = "4.1.0";
 
 /// The broker.
-pub(crate) struct Kafka {
+pub struct Kafka {
     address: String,
-    _server: Server,
+    /// To be killed, stopped and started again, by those who have the broker for themselves.
+    pub server: Server,
 }
 
 /// One record as a test's own consumer read it.
-pub(crate) struct Record {
+pub struct Record {
     /// The record's partition.
-    pub(crate) partition: i32,
+    pub partition: i32,
     /// The record's offset.
-    pub(crate) offset: i64,
+    pub offset: i64,
     /// Its value; empty for a null one.
-    pub(crate) payload: Vec<u8>,
+    pub payload: Vec<u8>,
 }
 
 impl Kafka {
     /// Returns the broker, which the first caller starts.
-    pub(crate) fn shared() -> &'static Kafka {
+    pub fn shared() -> &'static Kafka {
         static SHARED: OnceLock<Kafka> = OnceLock::new();
         SHARED.get_or_init(Kafka::start)
     }
 
-    fn start() -> Kafka {
+    /// Starts a broker of one's own.
+    pub fn start() -> Kafka {
         let jars = format!("{}/*", jars().display());
         let folder = tempfile::Builder::new().prefix("freshet-kafka-").tempdir().expect("a temporary folder").keep();
         let [port, controller] = free_ports();
@@ -62,16 +64,27 @@ impl Kafka {
         let address = format!("127.0.0.1:{port}");
         let probe: BaseConsumer = client(&address).create().expect("a consumer");
         server.wait_until(|| listens(port) && probe.fetch_metadata(None, Duration::from_secs(5)).is_ok());
-        Kafka { address, _server: server }
+        Kafka { address, server }
+    }
+
+    /// Returns the settings of a client of this broker.
+    pub fn client(&self) -> ClientConfig {
+        client(&self.address)
+    }
+
+    /// Waits until the broker answers, after it has been started again.
+    pub fn wait_until_ready(&mut self) {
+        let probe: BaseConsumer = client(&self.address).create().expect("a consumer");
+        self.server.wait_until(|| probe.fetch_metadata(None, Duration::from_secs(5)).is_ok());
     }
 
     /// Returns the broker's URL, without a topic.
-    pub(crate) fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("kafka://{}", self.address)
     }
 
     /// Creates a topic.
-    pub(crate) fn create(&self, topic: &str, partitions: i32) {
+    pub fn create(&self, topic: &str, partitions: i32) {
         let admin: AdminClient<DefaultClientContext> = client(&self.address).create().expect("an admin client");
         let topics = [NewTopic::new(topic, partitions, TopicReplication::Fixed(1))];
         let results = block_on(admin.create_topics(&topics, &AdminOptions::new())).expect("the broker answers");
@@ -81,7 +94,7 @@ impl Kafka {
     }
 
     /// Appends payloads to a partition, in order, and waits until the broker has them; `None` is a null payload.
-    pub(crate) fn produce(&self, topic: &str, partition: i32, payloads: &[Option<Vec<u8>>]) {
+    pub fn produce(&self, topic: &str, partition: i32, payloads: &[Option<Vec<u8>>]) {
         let producer: BaseProducer =
             client(&self.address).set("linger.ms", "0").set("message.max.bytes", "5000000").create().expect("a producer");
         for payload in payloads {
@@ -97,7 +110,7 @@ impl Kafka {
     }
 
     /// Reads every committed record that a topic holds now, partition by partition.
-    pub(crate) fn read(&self, topic: &str, mut each: impl FnMut(Record)) {
+    pub fn read(&self, topic: &str, mut each: impl FnMut(Record)) {
         let consumer: BaseConsumer = client(&self.address)
             .set("group.id", "oracle")
             .set("enable.auto.commit", "false")
@@ -161,6 +174,11 @@ fn properties(folder: &Path, port: u16, controller: u16) -> String {
     )
 }
 
+/// Tells whether the broker's jars are there, so that it starts without a network.
+pub fn is_fetched() -> bool {
+    cache().join(format!("kafka-{VERSION}")).join("complete").exists()
+}
+
 /// Returns the folder of the broker's jars; the first run on a machine fetches them.
 fn jars() -> PathBuf {
     let folder = cache().join(format!("kafka-{VERSION}"));
@@ -169,7 +187,7 @@ fn jars() -> PathBuf {
     lock.lock().expect("the cache can be locked");
     let done = folder.join("complete");
     if !done.exists() {
-        let pom = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/kafka/pom.xml");
+        let pom = concat!(env!("CARGO_MANIFEST_DIR"), "/src/kafka/pom.xml");
         let into = format!("-DoutputDirectory={}", folder.display());
         run(Command::new("mvn").args(["-q", "-B", "-f", pom, "dependency:copy-dependencies", &into]));
         File::create(done).expect("the cache can be written");

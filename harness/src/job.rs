@@ -5,69 +5,69 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use super::freshet::Freshet;
-use super::kafka::Kafka;
-use super::postgres::Database;
+use crate::freshet::Freshet;
+use crate::kafka::Kafka;
+use crate::postgres::Database;
 
 /// A job in a folder of its own, in which Freshet is run.
-pub(crate) struct Job {
+pub struct Job {
     folder: Arc<TempDir>,
     text: String,
 }
 
 impl Job {
     /// Takes one of the committed jobs, such as `user_activity.toml`.
-    pub(crate) fn committed(file: &str) -> Job {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("jobs").join(file);
+    pub fn committed(file: &str) -> Job {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../jobs").join(file);
         let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("cannot read {}: {e}", path.display()));
         Job { folder: Arc::new(tempfile::tempdir().expect("a temporary folder")), text }
     }
 
     /// Takes the user-activity job on another topic; the enriched events go to `<topic>_enriched`.
-    pub(crate) fn user_activity(topic: &str) -> Job {
+    pub fn user_activity(topic: &str) -> Job {
         let job = Job::committed("user_activity.toml");
         job.replace("/user_activity\"", &format!("/{topic}\"")).replace("/enriched_activity", &format!("/{topic}_enriched"))
     }
 
     /// Takes the user-activity job on events from the generator, with these parameters.
-    pub(crate) fn generated(parameters: &str) -> Job {
+    pub fn generated(parameters: &str) -> Job {
         Job::committed("user_activity.toml").replace("/user_activity\"", &format!("/user_activity?{parameters}\""))
     }
 
     /// Replaces a text, which has to be there: a test shall not go on with a job that it did not mean.
-    pub(crate) fn replace(mut self, old: &str, new: &str) -> Job {
+    pub fn replace(mut self, old: &str, new: &str) -> Job {
         assert!(self.text.contains(old), "the job has no {old:?}:\n{}", self.text);
         self.text = self.text.replace(old, new);
         self
     }
 
     /// Adds lines at the end.
-    pub(crate) fn append(mut self, lines: &str) -> Job {
+    pub fn append(mut self, lines: &str) -> Job {
         self.text.push('\n');
         self.text.push_str(lines);
         self
     }
 
     /// Cuts the input into many small epochs, so that a short topic has late events too.
-    pub(crate) fn short_epochs(self) -> Job {
+    pub fn short_epochs(self) -> Job {
         assert!(!self.text.contains("[epochs]"), "the job has epochs of its own:\n{}", self.text);
         self.append("[epochs]\nmin = \"1ms\"\ncatch_up = \"10ms\"\n")
     }
 
     /// Returns the folder in which it runs, and below which a relative path of the job lies.
-    pub(crate) fn folder(&self) -> &Path {
+    pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
     /// Writes the job file and begins the command line `freshet run <job>`.
-    pub(crate) fn run(&self) -> Freshet {
+    pub fn run(&self) -> Freshet {
         let path: PathBuf = self.folder().join("user_activity.toml");
         std::fs::write(&path, &self.text).expect("the folder can be written");
         Freshet::within(&self.folder).args("run").arg(&path)
     }
 
     /// As [`run`](Self::run), from Kafka to PostgreSQL.
-    pub(crate) fn run_on(&self, kafka: &Kafka, database: &Database) -> Freshet {
+    pub fn run_on(&self, kafka: &Kafka, database: &Database) -> Freshet {
         self.run().env("KAFKA_URL", &kafka.url()).env("DATABASE_URL", &database.url)
     }
 }

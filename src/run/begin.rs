@@ -1,0 +1,206 @@
+//! Where a run begins: opens the job's durable state, compares it with the job and with what the sinks hold, and picks.
+//!
+//! ```text
+//! open       take the lease, raise the generation; the newest valid checkpoint
+//! known      what the former run said of itself: the job must be the same, the sources are opened as the same
+//!            (sources and sinks are opened; sinks are fenced and say what they hold)
+//! begin      read the log, pick checkpoint and epochs to repeat, log this run's start
+//! ```
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use freshet_dataflows::epochs::{Checkpoint, EpochRecord, LogEntry, Start};
+use freshet_model::{Epoch, Offset, PartitionId, Timestamp};
+use freshet_protocol::{Durable, Held, resume};
+use freshet_recovery::{self as recovery, Entry, State};
+use serde::{Deserialize, Serialize};
+
+use super::Error;
+
+/// What a run says of itself in the log and in checkpoints.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Known {
+    /// The parts of the job, in words that change when a part does.
+    pub(super) job: BTreeMap<String, String>,
+    /// For each source what it reads; `None` if it cannot be read a second time.
+    pub(super) identities: Vec<Option<String>>,
+}
+
+/// The payload of a start in the log.
+#[derive(Serialize, Deserialize)]
+struct Started {
+    known: Known,
+    start: Start,
+}
+
+/// The payload of a checkpoint.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    known: Known,
+    checkpoint: Checkpoint,
+}
+
+/// Where a run begins, as all processes know it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(super) struct Beginning {
+    /// The generation that took the checkpoint.
+    pub(super) taken_by: u64,
+    pub(super) checkpoint: Option<Checkpoint>,
+    /// What the log tells after that; the last entry is the start of this run.
+    pub(super) repeat: Vec<LogEntry>,
+}
+
+impl Beginning {
+    /// Begins with nothing, and keeps nothing.
+    pub(super) fn anew(partitions: Vec<Vec<PartitionId>>) -> Beginning {
+        let start = Start { time: Timestamp::now(), partitions };
+        Beginning { taken_by: 0, checkpoint: None, repeat: vec![LogEntry::Start(start)] }
+    }
+
+    /// Returns the first epoch of the run, and the watermarks of the sources in it.
+    pub(super) fn first(&self, sources: usize) -> (Epoch, Vec<Timestamp>) {
+        let after = |checkpoint: &Checkpoint| (checkpoint.epoch + 1, checkpoint.seal.watermarks.clone());
+        self.checkpoint.as_ref().map_or_else(|| (0, vec![Timestamp::MIN; sources]), after)
+    }
+
+    /// Returns where a partition is to be read from; `None` if it has not been read yet.
+    pub(super) fn start_of(&self, source: usize, partition: PartitionId) -> Option<Offset> {
+        let known = self.checkpoint.as_ref().and_then(|checkpoint| checkpoint.ends.get(source)?.get(&partition).copied());
+        let is_its = |cut: &&freshet_dataflows::epochs::Cut| cut.source == source && cut.partition == partition;
+        known.or_else(|| self.records().flat_map(|record| &record.cuts).find(is_its).map(|cut| cut.start))
+    }
+
+    /// Returns, for each epoch that is to be repeated, where it ends in each of these partitions of a source.
+    pub(super) fn planned(
+        &self,
+        source: usize,
+        own: &[PartitionId],
+    ) -> impl Iterator<Item = (Epoch, BTreeMap<PartitionId, Offset>)> {
+        self.records().map(move |record| {
+            let its = record.cuts.iter().filter(|cut| cut.source == source && cut.end > cut.start);
+            (record.epoch, its.filter(|cut| own.contains(&cut.partition)).map(|cut| (cut.partition, cut.end)).collect())
+        })
+    }
+
+    /// Returns the number of epochs that are to be repeated.
+    pub(super) fn epochs(&self) -> usize {
+        self.records().count()
+    }
+
+    fn records(&self) -> impl Iterator<Item = &EpochRecord> {
+        self.repeat.iter().filter_map(|entry| if let LogEntry::Epoch(record) = entry { Some(record) } else { None })
+    }
+}
+
+/// The state as the leader has it.
+pub(super) struct Leader {
+    pub(super) state: Arc<State>,
+    newest: Option<(recovery::Checkpoint, Kept)>,
+    known: Option<Known>,
+}
+
+impl Leader {
+    /// Takes the lease, and finds out what the former run said of itself.
+    pub(super) fn open(url: &str, job: &str, takeover: bool, reset: bool) -> Result<Leader, Error> {
+        let state = Arc::new(State::open(url, job, takeover)?);
+        if reset {
+            state.reset()?;
+            return Ok(Leader { state, newest: None, known: None });
+        }
+        let newest = newest_valid(&state)?;
+        let log = state.read_log(newest.as_ref().map_or(0, |(id, _)| id.epoch + 1))?;
+        let last_start = log.entries.iter().rev().find_map(|entry| match entry {
+            Entry::Start { payload, .. } => Some(payload),
+            Entry::Epoch { .. } => None,
+        });
+        let known = last_start.map(|payload| decode::<Started>(payload, "a start in the epoch log")).transpose()?;
+        Ok(Leader { state, newest, known: known.map(|started| started.known) })
+    }
+
+    /// Returns what the former run read, source by source, if this is the same job.
+    pub(super) fn compare(&self, job: &BTreeMap<String, String>) -> Result<Option<Vec<Option<String>>>, Error> {
+        let Some(known) = &self.known else { return Ok(None) };
+        let changed = job.iter().filter(|(part, words)| known.job.get(*part) != Some(words));
+        let mut differences: Vec<String> = changed
+            .map(|(part, words)| match known.job.get(part) {
+                None => format!("{part} is new"),
+                Some(was) => format!("{part} is now {words}, and was {was}"),
+            })
+            .collect();
+        differences.extend(known.job.keys().filter(|part| !job.contains_key(*part)).map(|part| format!("{part} is gone")));
+        if !differences.is_empty() {
+            return Err(Error::Changed(differences.join("; ")));
+        }
+        Ok(Some(known.identities.clone()))
+    }
+
+    /// Picks where to begin, now that all sinks have been fenced, and logs the start of this run.
+    pub(super) fn begin(&mut self, held: &[Held], known: Known, partitions: Vec<Vec<PartitionId>>) -> Result<Beginning, Error> {
+        let newest = self.newest.take();
+        let from = newest.as_ref().map_or(0, |(id, _)| id.epoch + 1);
+        let mut log = self.state.read_log(from)?;
+        let durable = Durable { log: log.first..log.next, checkpoints: newest.iter().map(|(id, _)| id.epoch).collect() };
+        let picked = resume(&durable, held)?;
+        let checkpoint = newest.filter(|(id, _)| Some(id.epoch) == picked.checkpoint);
+        if picked.replay.start < from {
+            log = self.state.read_log(picked.replay.start)?;
+        }
+        let is_over =
+            |(_, kept): &(_, Kept)| kept.checkpoint.seal.watermarks.iter().all(|watermark| *watermark == Timestamp::MAX);
+        if picked.replay.is_empty() && checkpoint.as_ref().is_some_and(is_over) {
+            return Err(Error::Finished);
+        }
+        let mut repeat = entries(&log, &picked.replay)?;
+        let start = Start { time: Timestamp::now(), partitions };
+        self.state.begin(log.next, &encode(&Started { known, start: start.clone() })?)?;
+        repeat.push(LogEntry::Start(start));
+        let taken_by = checkpoint.as_ref().map_or(0, |(id, _)| id.generation);
+        Ok(Beginning { taken_by, checkpoint: checkpoint.map(|(_, kept)| kept.checkpoint), repeat })
+    }
+}
+
+/// Finds the newest checkpoint that is whole.
+fn newest_valid(state: &State) -> Result<Option<(recovery::Checkpoint, Kept)>, Error> {
+    for id in state.checkpoints()? {
+        match state.verify(id) {
+            Ok(manifest) => return Ok(Some((id, decode(&manifest.payload, "a checkpoint")?))),
+            Err(recovery::Error::Damaged(damage)) => tracing::warn!("{id} is passed over: {damage}"),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(None)
+}
+
+/// Reads what the log tells of these epochs, and of the starts that come with them.
+fn entries(log: &recovery::Log, replay: &Range<Epoch>) -> Result<Vec<LogEntry>, Error> {
+    let mut generations = std::collections::BTreeSet::new();
+    let mut repeat = Vec::new();
+    for entry in &log.entries {
+        match entry {
+            Entry::Epoch { epoch, payload } if replay.contains(epoch) => {
+                repeat.push(LogEntry::Epoch(decode(payload, "an epoch in the epoch log")?));
+            }
+            // A generation says once more in each of its segments that it began.
+            Entry::Start { generation, next, payload } if *next >= replay.start && generations.insert(*generation) => {
+                repeat.push(LogEntry::Start(decode::<Started>(payload, "a start in the epoch log")?.start));
+            }
+            _ => {}
+        }
+    }
+    Ok(repeat)
+}
+
+/// Writes the payload of a checkpoint.
+pub(super) fn payload(known: &Known, checkpoint: Checkpoint) -> Result<Vec<u8>, Error> {
+    encode(&Kept { known: known.clone(), checkpoint })
+}
+
+pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
+    bincode::serialize(value).map_err(|error| Error::Worker(format!("the job's state cannot be encoded: {error}")))
+}
+
+pub(super) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8], what: &str) -> Result<T, Error> {
+    bincode::deserialize(bytes).map_err(|error| Error::OtherVersion(format!("{what} cannot be read: {error}")))
+}

@@ -1,0 +1,183 @@
+//! One passage of a job from its durable state to its end; a process may make several.
+//!
+//! ```text
+//! process 0                                              every process
+//! open the state: lease, generation, former run
+//! form the cluster ── generation, former run ──────────▶ open sources and sinks, fence older generations
+//! read the log, pick, log this start ◀── what sinks hold ─┘
+//!   └────────────── where to begin ────────────────────▶ read and compute
+//! ```
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use freshet_cluster::{Forming, Listener, Member, Role};
+use freshet_dataflows::plan::Plan;
+use freshet_model::{Epoch, Timestamp};
+use freshet_protocol::Held;
+use freshet_recovery::Files;
+use serde::{Deserialize, Serialize};
+
+use super::begin::{Beginning, Known, Leader, decode, encode};
+use super::connect::{self, Connected, Purpose, WorkerParts};
+use super::parts;
+use super::workers::{self, Work};
+use super::{Error, Options, Shared};
+use crate::job::Job;
+use crate::stats::Stats;
+
+/// What process 0 tells all others before they open anything.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Greeting {
+    generation: u64,
+    identities: Option<Vec<Option<String>>>,
+    reset: bool,
+}
+
+/// What a sink holds, as it goes from process to process.
+type HeldParts = Vec<(String, Option<Epoch>, bool)>;
+
+/// The incarnations of a job in one process.
+pub(super) struct Incarnations<'a> {
+    job: &'a Job,
+    plan: Arc<Plan>,
+    options: &'a Options,
+    stats: &'a Arc<Stats>,
+    stop: &'a Arc<AtomicBool>,
+    listener: Option<Listener>,
+    /// `None` if a source cannot be read a second time.
+    state_url: Option<String>,
+    /// Done by the first incarnation that begins.
+    reset: bool,
+}
+
+impl<'a> Incarnations<'a> {
+    pub(super) fn new(
+        job: &'a Job,
+        plan: Arc<Plan>,
+        options: &'a Options,
+        stats: &'a Arc<Stats>,
+        stop: &'a Arc<AtomicBool>,
+    ) -> Result<Incarnations<'a>, Error> {
+        let bind = |cluster: &crate::hosts::Cluster| {
+            let member = Member {
+                process: options.process,
+                addresses: cluster.hosts.clone(),
+                secret: cluster.secret.clone(),
+                job: parts::hash(job),
+                workers: options.workers,
+                timeouts: cluster.timeouts,
+            };
+            Ok::<_, Error>(Listener::bind(&member)?.stopped_by(Arc::clone(stop)))
+        };
+        let listener = options.cluster.as_ref().map(bind).transpose()?;
+        let replayable = !job.sources.iter().any(|source| source.url.starts_with("stdin://"));
+        if !replayable {
+            tracing::info!("the standard input cannot be read a second time: the job keeps no state");
+        }
+        let url = options.state.clone().unwrap_or_else(|| format!("file://data/state/{}", job.name));
+        let state_url = replayable.then_some(url);
+        let reset = options.reset || !replayable;
+        Ok(Incarnations { job, plan, options, stats, stop, listener, state_url, reset })
+    }
+
+    /// Runs the job until it ends or fails.
+    pub(super) fn next(&mut self) -> Result<(), Error> {
+        let began = Instant::now();
+        let shared = Arc::new(Shared::new(Arc::clone(self.stats), Arc::clone(self.stop)));
+        let mut leader = self.lead()?;
+        let greeting = match &leader {
+            Some(leader) => self.greet(leader)?,
+            None => Greeting { generation: Timestamp::now().0.unsigned_abs(), identities: None, reset: self.reset },
+        };
+        let (mut forming, greeting) = self.form(greeting)?;
+        let purpose = Purpose {
+            job: self.job,
+            options: self.options,
+            generation: greeting.generation,
+            identities: greeting.identities,
+            reset: greeting.reset,
+        };
+        let (connected, parts) = connect::connect(&purpose, Arc::clone(&self.plan))?;
+        let known = Known { job: parts::parts(self.job), identities: connected.identities() };
+        let begin = begin(&mut leader, forming.as_mut(), &connected, &parts, &known)?;
+        self.reset = self.reset && self.state_url.is_none();
+        tell(&begin, began);
+        let running = forming.map(|forming| forming.start(|lost| tracing::debug!("{lost}"))).transpose()?;
+        let files = self.state_url.as_ref().map(|url| Files::open(url, &self.job.name)).transpose()?;
+        let work = Work {
+            connected: Arc::new(connected),
+            begin,
+            files: files.map(|files| (files, greeting.generation)),
+            state: leader.map(|leader| (leader.state, known)),
+            checkpoint_interval: self.job.checkpoint_interval,
+            options: self.options.clone(),
+            shared: Arc::clone(&shared),
+        };
+        self.stats.ready.store(true, Ordering::Relaxed);
+        workers::run(work, parts, running)
+    }
+
+    /// Opens the state on process 0 of a job that keeps one.
+    fn lead(&self) -> Result<Option<Leader>, Error> {
+        let Some(url) = self.state_url.as_ref().filter(|_| self.options.process == 0) else { return Ok(None) };
+        Leader::open(url, &self.job.name, self.options.takeover, self.reset).map(Some)
+    }
+
+    fn greet(&self, leader: &Leader) -> Result<Greeting, Error> {
+        let identities = leader.compare(&parts::parts(self.job))?;
+        Ok(Greeting { generation: leader.state.generation(), identities, reset: self.reset })
+    }
+
+    /// Forms the cluster, if there is one; returns what process 0 says to all.
+    fn form(&mut self, greeting: Greeting) -> Result<(Option<Forming>, Greeting), Error> {
+        let Some(listener) = &mut self.listener else { return Ok((None, greeting)) };
+        let role = match self.options.process {
+            0 => Role::Leader { generation: greeting.generation, greeting: encode(&greeting)? },
+            _ => Role::Follower,
+        };
+        let forming = listener.form(role)?;
+        let greeting = decode(forming.greeting(), "what process 0 says")?;
+        Ok((Some(forming), greeting))
+    }
+}
+
+/// Finds out where to begin: process 0 decides, from its state and from what all sinks hold.
+fn begin(
+    leader: &mut Option<Leader>,
+    forming: Option<&mut Forming>,
+    connected: &Connected,
+    parts: &[WorkerParts],
+    known: &Known,
+) -> Result<Beginning, Error> {
+    let own = connect::held(connected, parts);
+    let decide = |leader: &mut Option<Leader>, held: &[Held]| match leader {
+        Some(leader) => leader.begin(held, known.clone(), connected.partitions()),
+        None => Ok(Beginning::anew(connected.partitions())),
+    };
+    let Some(forming) = forming else { return decide(leader, &own) };
+    let own: HeldParts = own.into_iter().map(|held| (held.sink, held.epoch, held.strict)).collect();
+    let decided = match forming.gather(encode(&own)?)? {
+        None => None,
+        Some(all) => {
+            let mut held = Vec::new();
+            for bytes in &all {
+                let of_one: HeldParts = decode(bytes, "what a process says of its sinks")?;
+                held.extend(of_one.into_iter().map(|(sink, epoch, strict)| Held { sink, epoch, strict }));
+            }
+            Some(encode(&decide(leader, &held)?)?)
+        }
+    };
+    decode(&forming.scatter(decided)?, "where process 0 says to begin")
+}
+
+/// Says where the run begins, unless it is at the beginning.
+fn tell(begin: &Beginning, began: Instant) {
+    let epochs = begin.epochs();
+    if begin.checkpoint.is_none() && epochs == 0 {
+        return;
+    }
+    let checkpoint = begin.checkpoint.as_ref().map_or_else(|| "none".to_owned(), |checkpoint| checkpoint.epoch.to_string());
+    tracing::info!(checkpoint, repeat = epochs, after = ?began.elapsed(), "going on from the job's state");
+}
