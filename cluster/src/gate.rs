@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::error::Refusal;
 use crate::frame::IncarnationId;
 use crate::hello::{Hello, Kind};
-use crate::links::Event;
+use crate::links::{Event, Links};
 
 /// A connection that was let in.
 pub(crate) struct Arrival {
@@ -44,13 +44,14 @@ struct State {
     incarnation: Option<IncarnationId>,
     wanted: BTreeSet<Wanted>,
     arrivals: Option<Sender<Event>>,
+    links: Option<Arc<Links>>,
 }
 
 impl Gate {
     /// Begins an attempt and returns its number; arrivals go to `arrivals`.
-    pub(crate) fn open(&self, arrivals: Sender<Event>) -> u64 {
+    pub(crate) fn open(&self, arrivals: Sender<Event>, links: Arc<Links>) -> u64 {
         let mut state = self.lock();
-        *state = State { attempt: state.attempt + 1, arrivals: Some(arrivals), ..State::default() };
+        *state = State { attempt: state.attempt + 1, arrivals: Some(arrivals), links: Some(links), ..State::default() };
         state.attempt
     }
 
@@ -75,7 +76,8 @@ impl Gate {
     /// Keeps a place for an authenticated caller, or says why it is not wanted.
     pub(crate) fn admit(&self, hello: &Hello) -> Result<Ticket, Refusal> {
         let mut state = self.lock();
-        if state.arrivals.is_none() {
+        // Who holds an incarnation that is over may not know it yet: nobody's place is taken in it.
+        if state.links.as_ref().is_none_or(|links| links.is_over()) {
             return Err(Refusal::Busy);
         }
         if hello.kind != Kind::Join && state.incarnation != Some(hello.incarnation) {
@@ -115,6 +117,14 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
+    use crate::error::Ended;
+    use crate::member::Timeouts;
+
+    fn open(gate: &Gate) -> (u64, Arc<Links>) {
+        let arrivals = mpsc::channel().0;
+        let links = Links::new(0, Timeouts::default(), arrivals.clone()).expect("a thread");
+        (gate.open(arrivals, Arc::clone(&links)), links)
+    }
 
     fn hello(kind: Kind, from: u32, incarnation: IncarnationId) -> Hello {
         Hello { kind, from, to: 0, processes: 3, workers: 1, job: 0, seen: 0, incarnation, nonce: [0; 32] }
@@ -125,7 +135,7 @@ mod tests {
         let gate = Gate::default();
         let join = hello(Kind::Join, 1, [0; 16]);
         assert_eq!(gate.admit(&join).err(), Some(Refusal::Busy));
-        let attempt = gate.open(mpsc::channel().0);
+        let (attempt, _links) = open(&gate);
         gate.want([(1, Kind::Join)]);
         let ticket = gate.admit(&join).expect("it is wanted");
         assert_eq!(gate.admit(&join).err(), Some(Refusal::Taken));
@@ -143,7 +153,9 @@ mod tests {
         gate.close(attempt);
         assert_eq!(gate.admit(&join).err(), Some(Refusal::Busy));
         gate.release(ticket);
-        gate.open(mpsc::channel().0);
+        let (_, links) = open(&gate);
         assert_eq!(gate.admit(&join).err(), Some(Refusal::Taken), "an old ticket opens no place");
+        links.end(Ended::Abandoned("the test wants it".to_owned()));
+        assert_eq!(gate.admit(&join).err(), Some(Refusal::Busy), "no place is taken in what is over");
     }
 }

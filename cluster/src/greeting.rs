@@ -133,13 +133,13 @@ mod tests {
         let good =
             Hello { kind: Kind::Join, from: 1, to: 0, processes: 3, workers: 2, job: 5, seen: 0, incarnation, nonce: [0; 32] };
         assert_eq!(compare(&own, &good), Ok(()));
-        let control = Hello { kind: Kind::Control, from: 2, to: 1, ..good.clone() };
+        let control = Hello { kind: Kind::Control, from: 2, to: 1, ..good };
         for (hello, refusal) in [
-            (Hello { processes: 2, ..good.clone() }, Refusal::Processes(3)),
-            (Hello { to: 1, ..good.clone() }, Refusal::Misdirected(0)),
-            (Hello { from: 3, ..good.clone() }, Refusal::Index),
-            (Hello { from: 0, ..good.clone() }, Refusal::Index),
-            (Hello { job: 6, ..good.clone() }, Refusal::Job),
+            (Hello { processes: 2, ..good }, Refusal::Processes(3)),
+            (Hello { to: 1, ..good }, Refusal::Misdirected(0)),
+            (Hello { from: 3, ..good }, Refusal::Index),
+            (Hello { from: 0, ..good }, Refusal::Index),
+            (Hello { job: 6, ..good }, Refusal::Job),
             (Hello { workers: 1, ..good }, Refusal::Workers(2)),
         ] {
             assert_eq!(compare(&own, &hello), Err(refusal));

@@ -41,7 +41,7 @@ pub(crate) enum Kind {
 }
 
 /// Who calls, and what for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Hello {
     pub(crate) kind: Kind,
     pub(crate) from: u32,

@@ -29,7 +29,7 @@ impl Incarnation {
     pub(crate) fn begin(core: &Arc<Core>) -> Result<Incarnation, Error> {
         let (sender, events) = mpsc::channel();
         let links = Links::new(core.member.process, core.member.timeouts, sender.clone())?;
-        let attempt = core.gate.open(sender);
+        let attempt = core.gate.open(sender, Arc::clone(&links));
         Ok(Incarnation { core: Arc::clone(core), links, data: BTreeMap::new(), arrived: BTreeSet::new(), attempt, events })
     }
 

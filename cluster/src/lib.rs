@@ -15,8 +15,8 @@
 //! its connections names, and a generation, which is higher than that of all incarnations before it.
 //!
 //! # Connections
-//! Each pair of processes has two: one belongs to timely ([`stream`]), the other carries heartbeats, the steps of forming and the
-//! barriers ([`links`]). The process with the higher index calls, the other answers ([`greeting`]): both prove that they know
+//! Each pair of processes has two: one belongs to timely (`stream`), the other carries heartbeats, the steps of forming and the
+//! barriers (`links`). The process with the higher index calls, the other answers (`dial`, `greeting`): both prove that they know
 //! the shared secret, by an HMAC over both sides' random numbers, and the answering side compares version, job, workers and index.
 //! The secret authenticates, it does not encrypt: what flows between the processes can be read on the way.
 //!
@@ -26,10 +26,6 @@
 //! 2. A connection belongs to one incarnation: one that comes late is refused.
 //! 3. Once an incarnation has ended here, nothing of it leaves this process, and all peers learn of it.
 //! 4. [`run`] returns when all threads of the incarnation have ended and all of its sockets are closed.
-//!
-//! [`stream`]: crate::run
-//! [`links`]: Forming
-//! [`greeting`]: Listener
 
 #[macro_use]
 mod points;

@@ -135,6 +135,8 @@ fn accept(core: &Arc<Core>, address: &str) -> Result<(TcpListener, JoinHandle<()
     let hear = move || {
         while !core.closing.load(Ordering::SeqCst) {
             match own.accept() {
+                // The call that wakes this thread at its end is nobody's.
+                Ok(_) if core.closing.load(Ordering::SeqCst) => return,
                 Ok((stranger, _)) => hear(&core, stranger),
                 Err(error) => {
                     warn(&core, "cannot accept connections", &error.to_string());
