@@ -176,8 +176,9 @@ impl State {
         let manifest = Manifest { id, payload: payload.to_vec(), folds };
         point!("checkpoint::before_manifest");
         self.check()?;
-        if !self.store().put_new(&names::manifest(id), &manifest.encode())? {
-            return Err(Error::Order(format!("the {id} is published already")));
+        let is_new = self.store().put_new(&names::manifest(id), &manifest.encode())?;
+        if !is_new && self.files.manifest(id)? != manifest {
+            return Err(Error::Order(format!("the {id} is published already, with other contents")));
         }
         point!("checkpoint::after_manifest");
         self.writing("a checkpoint was published", |writer| {

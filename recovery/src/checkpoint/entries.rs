@@ -40,14 +40,14 @@ impl Entries {
     /// Reads the next block that may hold a key of the range, and tells whether there was one.
     fn advance(&mut self) -> Result<bool, Error> {
         loop {
-            if let Some((path, blocks)) = &mut self.open {
-                if let Some((block, bytes)) = blocks.next(&*self.store, path)? {
-                    self.raw =
-                        unpack(&block, bytes).ok_or_else(|| damaged(&*self.store, path, 0, "a block cannot be unpacked"))?;
-                    self.position = 0;
-                    point!("restore::half");
-                    return Ok(true);
-                }
+            if let Some((path, blocks)) = &mut self.open
+                && let Some((block, bytes)) = blocks.next(&*self.store, path)?
+            {
+                let unpacked = unpack(&block, bytes);
+                self.raw = unpacked.ok_or_else(|| damaged(&*self.store, path, 0, "a block cannot be unpacked"))?;
+                self.position = 0;
+                point!("restore::half");
+                return Ok(true);
             }
             let Some(part) = self.parts.pop_front() else { return Ok(false) };
             let index = open(&*self.store, &part)?;

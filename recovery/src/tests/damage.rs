@@ -140,8 +140,10 @@ fn checkpoint_place() -> (Place, State, Checkpoint) {
     (place, state, id)
 }
 
-fn read_all(state: &State, id: Checkpoint) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
-    let mut found = Vec::new();
+type Entries = Vec<(Vec<u8>, Vec<u8>)>;
+
+fn read_all(state: &State, id: Checkpoint) -> Result<Entries, Error> {
+    let mut found = Entries::new();
     for fold in ["a", "b"] {
         for entry in state.files().parts(id, fold, 0..=u64::MAX)? {
             found.push(entry?);
