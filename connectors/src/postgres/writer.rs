@@ -209,7 +209,8 @@ pub(super) fn copy(client: &mut Client, sql: &Statement, columns: &[Values<'_>],
     let written = write_copy(columns, rows, &mut writer);
     if fault::hit("postgres::mid_copy") {
         drop(writer);
-        return client.batch_execute("SELECT pg_terminate_backend(pg_backend_pid())");
+        // The server takes no question while the transaction stands that the cut has broken.
+        return client.batch_execute("ROLLBACK; SELECT pg_terminate_backend(pg_backend_pid())");
     }
     // A connection that has refused a piece refuses the end too, and says why.
     let copied = writer.finish()?;
