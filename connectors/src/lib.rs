@@ -28,6 +28,7 @@ mod open;
 pub mod parquet;
 pub mod postgres;
 pub mod sqlite;
+mod tables;
 
 pub use error::Error;
 pub use open::{open_batch_sink, open_source, open_table_sink};

@@ -7,6 +7,8 @@
 //! user_activity | dead | 0@4712 | malformed | not JSON: …
 //! ```
 //!
+//! A terminal takes nothing back and remembers no epoch: what is replayed after a crash is shown again (at least once).
+//!
 //! Control characters are escaped, so that no record can command the terminal. When nobody reads any more (a closed pipe), the sink
 //! goes on in silence.
 

@@ -1,3 +1,5 @@
+//! What a person sees.
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -9,6 +9,9 @@
 //! The offset of a record is its line's number, from 0. A line ends at a line feed, before which a carriage return is dropped; an
 //! empty line is a dead letter, but what follows the last line feed of a file is a line only if it is not empty.
 //!
+//! Read again from any line, a file brings the same records, with one exception: a line has no time of arrival, so whether its event time lies too far
+//! in the future is judged by the clock at each reading. A line that was refused for that may be accepted when it is replayed after a crash.
+//!
 //! A bounded source ends where the files ended when it was opened. One that follows the files takes a line when its line feed has
 //! been written, and stops with an error when a file was truncated, replaced or removed. The list of files is that of the opening.
 //!

@@ -18,7 +18,8 @@
 //! | `malformed` | share of records that are no event | 0.0005 | 0.0005 | 0.0005 | |
 //! | `seed` | another seed gives other events | 1 | 1 | 1 | |
 //!
-//! Record `i` of partition `p` is a function of the parameters and the start time alone, whoever asks, in whatever order.
+//! Record `i` of partition `p` is a function of the parameters and the start time alone, whoever asks, in whatever order. As a source it keeps the time
+//! of its first opening in its identity, so that a job that goes on after a crash reads the same records again.
 //!
 //! - [`GeneratorSource`] is a source of a job; its records take the same way through the decoder as Kafka's.
 //! - [`Generator`] iterates over the records of all partitions, and [`fill`] puts them into a Kafka topic or a file.

@@ -9,23 +9,8 @@ use freshet_model::{Commit, Epoch, Timestamp};
 use postgres::{Client, GenericClient, SimpleQueryMessage, Transaction};
 
 use super::kind::{ColumnKind, ident, literal};
-use super::rejects::{Cell, DEAD_COLUMNS, LATE_COLUMNS, LEDGER_COUNTS, bigint};
-
-/// Whose rows these are.
-#[derive(Debug, Clone)]
-pub(super) struct Owner {
-    pub(super) job: String,
-    pub(super) sink: String,
-    pub(super) generation: i64,
-}
-
-/// A row of `freshet.progress`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Held {
-    pub(super) generation: i64,
-    /// The newest epoch, if anything has been committed.
-    pub(super) epoch: Option<Epoch>,
-}
+use crate::tables::rejects::{Cell, DEAD_COLUMNS, LATE_COLUMNS, LEDGER_COUNTS, bigint};
+use crate::tables::{Held, Owner};
 
 /// Creates the control tables that are missing.
 pub(super) fn create(transaction: &mut Transaction<'_>) -> Result<(), postgres::Error> {
@@ -147,7 +132,7 @@ pub(super) fn begin(
     previous: Option<Epoch>,
     commit: &Commit,
 ) -> Result<bool, postgres::Error> {
-    let Owner { job, sink, generation } = owner;
+    let Owner { job, sink, generation, .. } = owner;
     let (job, sink) = (literal(job), literal(sink));
     let mut text = format!(
         "BEGIN; UPDATE freshet.progress SET epoch = {}, watermark = {}, processing_time = {}, \

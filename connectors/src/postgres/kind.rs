@@ -2,8 +2,8 @@
 
 use freshet_model::ColumnType;
 
-use super::fit::{Bound, decimal_bound};
-use super::rejects::Cell;
+use crate::tables::fit::{Bound, decimal_bound};
+use crate::tables::rejects::Cell;
 
 /// The type of a column of a PostgreSQL table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@
 //!           instances ended, the generation raised, and only
 //!           then the epoch read that is there;
 //!           then staging tables and statements                  session.rs, writer.rs, statements.rs
-//! commit    rows that do not fit become dead letters            fit.rs, rejects.rs (shared with SQLite), kind.rs
+//! commit    rows that do not fit become dead letters            ../tables/ (shared with SQLite), kind.rs
 //!           BEGIN; progress moves on if it is ours; ledger      control.rs
 //!           for each view: deletes, upserts                     writer.rs, encode.rs
 //!           late events, dead letters; COMMIT                   session.rs
@@ -35,9 +35,7 @@
 mod connect;
 mod control;
 mod encode;
-pub(crate) mod fit;
 mod kind;
-pub(crate) mod rejects;
 mod session;
 mod statements;
 mod tables;
@@ -46,18 +44,17 @@ mod writer;
 use freshet_model::{Commit, DeadLetter, Epoch, TableSchema};
 use postgres::{Client, Transaction};
 
+use crate::tables::fit::Fitted;
+use crate::tables::{Owner, SetUp, does_not_fit};
 use crate::{Error, SinkOptions, TableSink, fault};
 use connect::Place;
-use control::{Held, Owner};
-use fit::Fitted;
 use session::{Attempt, Session};
-use tables::{Difference, Table};
+use tables::Table;
 
 /// A sink that keeps views in a PostgreSQL database.
 pub struct PostgresSink {
     place: Place,
     owner: Owner,
-    reset: bool,
     /// Before [`TableSink::prepare`], the connection that `open` has made.
     opened: Option<Client>,
     /// `None` after a failure, until the next commit.
@@ -69,13 +66,6 @@ pub struct PostgresSink {
     in_doubt: Option<(Epoch, Vec<DeadLetter>)>,
 }
 
-/// What a preparation made, and found.
-struct SetUp {
-    views: Vec<(TableSchema, Table)>,
-    /// The newest epoch that earlier generations have left.
-    held: Option<Epoch>,
-}
-
 impl PostgresSink {
     /// Connects to `postgres://user:password@host:port/database`.
     ///
@@ -83,26 +73,13 @@ impl PostgresSink {
     /// The URL is not one, or the server cannot be reached or refuses: each with what to do about it, none with the password.
     pub fn open(url: &str, options: SinkOptions) -> Result<PostgresSink, Error> {
         let place = Place::parse(url, &options.name)?;
-        let Ok(generation) = i64::try_from(options.generation) else {
-            return Err(Error::setup(&place.thing, "the generation does not fit into a bigint", "use a smaller number"));
-        };
+        let owner = Owner::of(&place.thing, &options)?;
         let client = place.connect().map_err(|error| place.explain_connect(&error))?;
-        let owner = Owner { job: rejects::without_nul(&options.job), sink: rejects::without_nul(&options.name), generation };
-        let reset = options.reset;
-        Ok(PostgresSink {
-            place,
-            owner,
-            reset,
-            opened: Some(client),
-            session: None,
-            views: Vec::new(),
-            committed: None,
-            in_doubt: None,
-        })
+        Ok(PostgresSink { place, owner, opened: Some(client), session: None, views: Vec::new(), committed: None, in_doubt: None })
     }
 
     /// Creates or compares all tables and takes over the job's rows, in one transaction.
-    fn set_up(&self, client: &mut Client, views: &[TableSchema]) -> Result<SetUp, Error> {
+    fn set_up(&self, client: &mut Client, views: &[TableSchema]) -> Result<SetUp<Table>, Error> {
         let explain = |error| self.place.explain(&error);
         let mut transaction = client.transaction().map_err(explain)?;
         // Who holds a lock for longer is ended when the caller tries again.
@@ -115,7 +92,7 @@ impl PostgresSink {
             prepared.extend(table.map(|table| (view.clone(), table)));
         }
         if !differences.is_empty() {
-            return Err(self.does_not_fit(&differences));
+            return Err(does_not_fit(&self.place.thing, &differences));
         }
         let held = self.take_over(&mut transaction, &prepared)?;
         transaction.commit().map_err(explain)?;
@@ -125,44 +102,20 @@ impl PostgresSink {
     /// Fences older generations, and returns the newest epoch that they have left.
     fn take_over(&self, transaction: &mut Transaction<'_>, views: &[(TableSchema, Table)]) -> Result<Option<Epoch>, Error> {
         let explain = |error| self.place.explain(&error);
-        let newer = |held: &Held| held.generation > self.owner.generation;
         let seen = control::read(transaction, &self.owner).map_err(explain)?;
-        if let Some(held) = seen.filter(newer) {
-            return Err(self.fenced(held.generation));
-        }
+        seen.map_or(Ok(()), |held| self.owner.check(&self.place.thing, &held))?;
         fault::point("sink::fence", &self.place.thing)?;
         control::end_predecessors(transaction, &self.owner).map_err(explain)?;
         let held = control::lock(transaction, &self.owner).map_err(explain)?.ok_or_else(|| self.changed("no row"))?;
-        if newer(&held) {
-            return Err(self.fenced(held.generation));
-        }
+        self.owner.check(&self.place.thing, &held)?;
         control::take_over(transaction, &self.owner).map_err(explain)?;
         fault::point("sink::progress_read", &self.place.thing)?;
-        // When this generation prepares a second time, what is there is its own.
-        if self.reset && held.generation < self.owner.generation {
+        if self.owner.forgets(Some(&held)) {
             let names = views.iter().map(|(_, table)| table.name.as_str());
             control::forget(transaction, &self.owner, names).map_err(explain)?;
             return Ok(None);
         }
         Ok(held.epoch)
-    }
-
-    fn does_not_fit(&self, differences: &[Difference]) -> Error {
-        let join = |part: fn(&Difference) -> &str| differences.iter().map(part).collect::<Vec<_>>().join("; ");
-        let problem = join(|difference| &difference.problem);
-        Error::setup(
-            &self.place.thing,
-            problem,
-            format!("change the tables or the views: {}", join(|difference| &difference.fix)),
-        )
-    }
-
-    fn fenced(&self, by: i64) -> Error {
-        let Owner { job, generation, .. } = &self.owner;
-        Error::fenced(
-            &self.place.thing,
-            format!("a newer start of job '{job}' has taken over (generation {by}, this one is {generation})"),
-        )
     }
 
     fn changed(&self, found: &str) -> Error {
@@ -185,9 +138,7 @@ impl PostgresSink {
     fn settle(&mut self, session: &mut Session, commit: &Commit) -> Result<Option<Vec<DeadLetter>>, Error> {
         let held = session.held(&self.owner).map_err(|error| self.place.explain(&error))?;
         let held = held.ok_or_else(|| self.changed("no row"))?;
-        if held.generation > self.owner.generation {
-            return Err(self.fenced(held.generation));
-        }
+        self.owner.check(&self.place.thing, &held)?;
         let ours = held.generation == self.owner.generation;
         if ours && held.epoch == self.committed {
             return Ok(None);

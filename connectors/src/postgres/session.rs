@@ -5,14 +5,15 @@ use freshet_model::{Commit, DeadLetter, Epoch, TableSchema};
 use postgres::{Client, Statement};
 
 use super::connect::is_about_a_row;
-use super::control::{self, Held, Owner};
+use super::control;
 use super::encode::values;
-use super::fit::Fitted;
 use super::kind::{ColumnKind, ident};
-use super::rejects::{Cell, DEAD_COLUMNS, LATE_COLUMNS, dead_rows, late_rows};
 use super::tables::Table;
 use super::writer::{ViewWriter, copy};
 use crate::fault;
+use crate::tables::fit::Fitted;
+use crate::tables::rejects::{Cell, DEAD_COLUMNS, LATE_COLUMNS, dead_rows, late_rows};
+use crate::tables::{Held, Owner};
 
 /// A connection that can commit.
 pub(super) struct Session {

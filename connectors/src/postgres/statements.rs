@@ -107,8 +107,8 @@ fn arrays(kinds: impl Iterator<Item = ColumnKind>) -> String {
 mod tests {
     use freshet_model::{Column, ColumnType};
 
-    use super::super::fit::TableRoom;
     use super::*;
+    use crate::tables::fit::TableRoom;
 
     fn check(key: Vec<usize>, test: impl Fn(&Sql<'_>)) {
         let columns = [("a", ColumnType::Timestamp), ("b", ColumnType::Text(Some(9))), ("n", ColumnType::BigInt)];

@@ -7,8 +7,9 @@
 use freshet_model::{Column, ColumnType, TableSchema};
 use postgres::GenericClient;
 
-use super::fit::{Room, TableRoom};
 use super::kind::{ColumnKind, ident};
+use crate::tables::Difference;
+use crate::tables::fit::{Room, TableRoom};
 
 /// An entry of a btree index holds 2704 bytes, its header included. A longer key may be compressed enough to fit, or not.
 const MAX_KEY_BYTES: usize = 2670;
@@ -26,12 +27,6 @@ pub(super) struct Table {
     pub(super) room: TableRoom,
     /// Whether two rows with the same NULL in their keys do not conflict.
     pub(super) nulls_distinct: bool,
-}
-
-/// What keeps a table from holding its view, and the statement that would change it.
-pub(super) struct Difference {
-    pub(super) problem: String,
-    pub(super) fix: String,
 }
 
 /// A column as the catalog has it.

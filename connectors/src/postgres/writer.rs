@@ -9,11 +9,11 @@ use postgres::{Client, Statement};
 
 use super::connect::{is_about_a_row, is_no_value};
 use super::encode::{ArrayParam, Values, values, write_copy};
-use super::fit::{Fitted, keys_of, select};
-use super::rejects::refused_row;
 use super::statements::Sql;
 use super::tables::Table;
 use crate::fault;
+use crate::tables::fit::{Fitted, keys_of, select};
+use crate::tables::rejects::refused_row;
 
 /// Up to so many rows go as array parameters, more through the staging table. Measured with `benches/copy.rs`: arrays take half the
 /// time at 1,000 rows, the same at 10,000, and a tenth to a quarter more at 100,000.
@@ -209,7 +209,8 @@ pub(super) fn copy(client: &mut Client, sql: &Statement, columns: &[Values<'_>],
     let written = write_copy(columns, rows, &mut writer);
     if fault::hit("postgres::mid_copy") {
         drop(writer);
-        return client.batch_execute("SELECT pg_terminate_backend(pg_backend_pid())");
+        // The server takes no question while the transaction stands that the cut has broken.
+        return client.batch_execute("ROLLBACK; SELECT pg_terminate_backend(pg_backend_pid())");
     }
     // A connection that has refused a piece refuses the end too, and says why.
     let copied = writer.finish()?;

@@ -7,20 +7,13 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::bind::time_text;
 use super::tables::{declared_cell, ident};
-use crate::postgres::rejects::{Cell, DEAD_COLUMNS, LATE_COLUMNS, LEDGER_COUNTS, bigint};
+use crate::tables::rejects::{Cell, DEAD_COLUMNS, LATE_COLUMNS, LEDGER_COUNTS, bigint};
+use crate::tables::{Held, Owner};
 
 /// The table of late events.
 pub(super) const LATE_EVENTS: &str = "freshet_late_events";
 /// The table of dead letters.
 pub(super) const DEAD_LETTERS: &str = "freshet_dead_letters";
-
-/// Whose rows these are.
-#[derive(Debug, Clone)]
-pub(super) struct Owner {
-    pub(super) job: String,
-    pub(super) sink: String,
-    pub(super) generation: i64,
-}
 
 /// Creates the control tables that are missing.
 pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
@@ -40,14 +33,6 @@ pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
 fn rejects(columns: &[(&str, Cell)]) -> String {
     let column = |&(name, cell): &(&str, Cell)| format!("{} {} NOT NULL", ident(name), declared_cell(cell));
     columns.iter().map(column).collect::<Vec<_>>().join(", ")
-}
-
-/// A row of `freshet_progress`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Held {
-    pub(super) generation: i64,
-    /// The newest epoch, if anything has been committed.
-    pub(super) epoch: Option<Epoch>,
 }
 
 /// Reads what the file holds.
@@ -90,7 +75,7 @@ pub(super) fn advance(
     previous: Option<Epoch>,
     commit: &Commit,
 ) -> rusqlite::Result<bool> {
-    let Owner { job, sink, generation } = owner;
+    let Owner { job, sink, generation, .. } = owner;
     let mut update = connection.prepare_cached(
         "UPDATE freshet_progress SET epoch = ?1, watermark = ?2, processing_time = ?3, \
              committed_at = strftime('%Y-%m-%d %H:%M:%f000', 'now') \

@@ -7,8 +7,9 @@
 use freshet_model::{Column, ColumnType, TableSchema};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::postgres::fit::{Bound, Room, TableRoom};
-use crate::postgres::rejects::Cell;
+use crate::tables::Difference;
+use crate::tables::fit::{Bound, Room, TableRoom};
+use crate::tables::rejects::Cell;
 
 /// A table as its view writes into it.
 pub(super) struct Table {
@@ -16,12 +17,6 @@ pub(super) struct Table {
     pub(super) room: TableRoom,
     pub(super) upsert: String,
     pub(super) delete: String,
-}
-
-/// What keeps a table from holding its view, and what would change it.
-pub(super) struct Difference {
-    pub(super) problem: String,
-    pub(super) fix: String,
 }
 
 /// A column as the file has it.

@@ -6,8 +6,8 @@ use rusqlite::{Connection, Error, ErrorCode};
 
 use super::bind::Rows;
 use super::tables::{Table, ident};
-use crate::postgres::fit::{Fitted, keys_of, select};
-use crate::postgres::rejects::{Cell, refused_row};
+use crate::tables::fit::{Fitted, keys_of, select};
+use crate::tables::rejects::{Cell, refused_row};
 
 /// Applies one view's deletes, then its upserts; rows that a constraint or trigger refuses are added to `refused`.
 pub(super) fn apply(

@@ -15,7 +15,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
 
-use cluster::Database;
+use cluster::{Cluster, Database};
 use commits::{Content, commit, hits, key, options, view, with_late};
 use fail::FailScenario;
 use freshet_connectors::{TableSink, open_table_sink};
@@ -72,6 +72,8 @@ const PREPARING: [&str; 2] = ["sink::fence", "sink::progress_read"];
 
 /// Runs a test at a new place for each fail point of PostgreSQL, SQLite and files.
 fn everywhere(test: &mut dyn FnMut(&str, &mut Place<'_>)) {
+    // Otherwise each database would start a cluster of its own.
+    let _cluster = Cluster::shared();
     let own = ["postgres::after_compare_and_set", "postgres::mid_copy", "postgres::commit_sent", "postgres::after_commit"];
     for point in PREPARING.iter().chain(&own) {
         let database = Database::create();

@@ -99,7 +99,7 @@ fn on_postgres(test: fn(Place<'_>)) {
     let database = Database::create();
     let mut reader = database.client();
     let mut number = |sql: &str| reader.query_one(sql, &[]).unwrap().get(0);
-    test(Place { url: database.url.clone(), prefix: "freshet.", number: &mut number });
+    test(Place { url: database.url, prefix: "freshet.", number: &mut number });
 }
 
 fn on_sqlite(test: fn(Place<'_>)) {

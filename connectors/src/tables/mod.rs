@@ -1,0 +1,32 @@
+//! What PostgreSQL and SQLite have in common as places for views: what fits into a table, the tables of rejects, and who may write.
+
+pub(crate) mod fit;
+mod owner;
+pub(crate) mod rejects;
+
+use freshet_model::{Epoch, TableSchema};
+
+use crate::Error;
+
+pub(crate) use owner::{Held, Owner};
+
+/// What a preparation made of the views, and found.
+pub(crate) struct SetUp<T> {
+    /// Each view with its table.
+    pub(crate) views: Vec<(TableSchema, T)>,
+    /// The newest epoch that earlier starts have left.
+    pub(crate) held: Option<Epoch>,
+}
+
+/// What keeps a table from holding its view, and the statement that would change it.
+pub(crate) struct Difference {
+    pub(crate) problem: String,
+    pub(crate) fix: String,
+}
+
+/// Says all that keeps the tables of a sink from holding its views.
+pub(crate) fn does_not_fit(thing: &str, differences: &[Difference]) -> Error {
+    let join = |part: fn(&Difference) -> &str| differences.iter().map(part).collect::<Vec<_>>().join("; ");
+    let problem = join(|difference| &difference.problem);
+    Error::setup(thing, problem, format!("change the tables or the views: {}", join(|difference| &difference.fix)))
+}
