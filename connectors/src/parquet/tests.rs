@@ -142,7 +142,7 @@ fn open_files_are_bounded_and_the_parts_of_an_hour_become_one_file() {
     sink.close().unwrap();
     let found = files(folder.path());
     assert_eq!(found.len(), 150);
-    let numbers = |(hour, file): (i64, &String)| (read(folder.path(), file).iter().map(|row| row.1).eq([hour, hour + 150]));
+    let numbers = |(hour, file): (i64, &String)| read(folder.path(), file).iter().map(|row| row.1).eq([hour, hour + 150]);
     assert!((0..).zip(&found).all(numbers), "{found:?}");
 }
 
