@@ -142,7 +142,7 @@ fn open_files_are_bounded_and_the_parts_of_an_hour_become_one_file() {
     sink.close().unwrap();
     let found = files(folder.path());
     assert_eq!(found.len(), 150);
-    let numbers = |(hour, file): (i64, &String)| (read(folder.path(), file).iter().map(|row| row.1).eq([hour, hour + 150]));
+    let numbers = |(hour, file): (i64, &String)| read(folder.path(), file).iter().map(|row| row.1).eq([hour, hour + 150]);
     assert!((0..).zip(&found).all(numbers), "{found:?}");
 }
 
@@ -285,9 +285,13 @@ fn lake_rate() {
     println!("generated and decoded: {:.2} M records/s", rows / 1e6 / begin.elapsed().as_secs_f64());
     // How long until a roll, and how many batches until a seal and a flush.
     let (hour, never) = (Duration::from_secs(3600), usize::MAX);
-    for (case, interval, seal, flush) in
-        [("one file", hour, 1, never), ("rolled", Duration::ZERO, 50, never), ("flushed", hour, 1, 50)]
-    {
+    let cases = [
+        ("one file", hour, 1, never),
+        ("rolled", Duration::ZERO, 50, never),
+        ("flushed", hour, 1, 50),
+        ("flushed often", hour, 1, 1),
+    ];
+    for (case, interval, seal, flush) in cases {
         let root = folder.path().join(case);
         let options = SinkOptions { roll_interval: interval, ..options(1) };
         let mut sink = ParquetSink::open(&format!("parquet://{}", root.display()), options).unwrap();
@@ -306,10 +310,18 @@ fn lake_rate() {
         }
         let (held, written) = (sink.open.held_bytes(), begin.elapsed());
         sink.close().unwrap();
+        let elapsed = begin.elapsed();
         let bytes: u64 = files(&root).iter().map(|file| std::fs::metadata(root.join(file)).unwrap().len()).sum();
         flushes.sort();
-        let (rate, count) = (rows / 1e6 / begin.elapsed().as_secs_f64(), files(&root).len());
+        let (rate, count) = (rows / 1e6 / elapsed.as_secs_f64(), files(&root).len());
         println!("{case}: {rate:.2} M rows/s, {:.1} B a row, {count} files, {held} B held at the end", bytes as f64 / rows);
-        println!("  close {:?}; flushes {:?} … {:?}", begin.elapsed() - written, flushes.first(), flushes.last());
+        let middle = flushes.get(flushes.len() / 2);
+        println!(
+            "  close {:?}; {} flushes: {:?}, {middle:?}, {:?}",
+            elapsed - written,
+            flushes.len(),
+            flushes.first(),
+            flushes.last()
+        );
     }
 }
