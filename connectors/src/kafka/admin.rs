@@ -103,9 +103,11 @@ pub(super) fn group_offset<C: ClientContext>(
     }
 }
 
-/// Returns a topic's id, or `None` if the brokers give it none.
-pub(super) fn topic_id<C: ClientContext>(client: &Client<C>, topic: &str, wait: Duration) -> Result<Option<String>, Code> {
-    TopicId::ask(client, topic, wait)?.wait(wait).ok_or(Code::RequestTimedOut)?
+/// Returns the broker that the brokers call the controller, if they have named one.
+pub(super) fn controller<C: ClientContext>(client: &Client<C>) -> Option<i32> {
+    // SAFETY: the client is alive.
+    let id = unsafe { ffi::rd_kafka_controllerid(client.native_ptr(), 0) };
+    (id >= 0).then_some(id)
 }
 
 /// The question for a topic's id, which may be put without waiting for the answer.
@@ -114,10 +116,19 @@ pub(super) struct TopicId {
 }
 
 impl TopicId {
-    /// Puts the question; it is given up after a time. The client must outlive it (invariant 1).
-    pub(super) fn ask<C: ClientContext>(client: &Client<C>, topic: &str, wait: Duration) -> Result<TopicId, Code> {
+    /// Puts the question to a broker, or to the controller; it is given up after a time. The client must outlive it (invariant 1).
+    pub(super) fn ask<C: ClientContext>(
+        client: &Client<C>,
+        topic: &str,
+        broker: Option<i32>,
+        wait: Duration,
+    ) -> Result<TopicId, Code> {
         let topic = CString::new(topic).map_err(|_| Code::InvalidTopic)?;
         let question = Question::new(client, ffi::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, wait);
+        if let Some(broker) = broker {
+            // SAFETY: the options are alive. A broker that is refused leaves the controller.
+            unsafe { ffi::rd_kafka_AdminOptions_set_broker(question.options, broker, ptr::null_mut(), 0) };
+        }
         let mut names: [*const c_char; 1] = [topic.as_ptr()];
         // SAFETY: client, queue and options are alive; the names live through the call; the collection is ours and destroyed once,
         // after the call has copied it (invariant 4).
@@ -129,7 +140,7 @@ impl TopicId {
         Ok(TopicId { question })
     }
 
-    /// Waits for the answer; `None` if there is none yet.
+    /// Waits for the answer, the topic's id or `None` if the brokers give it none; `None` if there is no answer yet.
     pub(super) fn wait(&self, wait: Duration) -> Option<Result<Option<String>, Code>> {
         let answer = self.question.answer(wait)?;
         Some(answer.check().and_then(|()| read_topic_id(&answer)))

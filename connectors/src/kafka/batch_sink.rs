@@ -104,8 +104,8 @@ impl KafkaBatchSink {
         let (held_sender, held) = bounded(1);
         let (failures, reset) = (self.failures.0.clone(), self.options.reset);
         let run = move || {
-            let prepared = shard.prepare(reset).map(|held| drop(held_sender.send(held)));
-            if let Err(error) = prepared.and_then(|()| shard.run(&tasks)) {
+            let prepared = shard.prepare(reset).map(|held| held_sender.send(held));
+            if let Err(error) = prepared.and_then(|_| shard.run(&tasks)) {
                 // A sink that is gone has nobody to tell.
                 let _ = failures.send(error);
             }

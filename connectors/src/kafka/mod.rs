@@ -15,6 +15,8 @@ mod admin;
 mod batch_queue;
 mod batch_sink;
 mod client;
+mod group_offsets;
+mod identity;
 mod produce;
 mod raw_producer;
 mod reader;
@@ -28,6 +30,7 @@ mod transaction;
 mod trouble;
 
 pub use batch_sink::KafkaBatchSink;
+pub use group_offsets::GroupOffsets;
 pub(crate) use raw_producer::RawProducer;
 pub use reader::KafkaReader;
 pub use source::KafkaSource;

@@ -6,6 +6,7 @@
 //! Where a partition stands is told by two things: the offsets of its messages, and the client's notice that it has reached the
 //! end. The notice is needed: the last offsets of a partition may belong to transaction markers, which never appear as messages.
 
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use freshet_model::{Batch, Offset, PartitionId, Progress, Timestamp};
@@ -14,6 +15,7 @@ use rdkafka::error::RDKafkaErrorCode;
 
 use super::batch_queue::{BatchQueue, MAX_TAKEN, Message};
 use super::client;
+use super::identity::Identity;
 use crate::format::json::Decoder;
 use crate::{Error, Reader, SourceOptions};
 
@@ -24,6 +26,8 @@ const CONFIRM_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Stretch {
     pub(super) partition: PartitionId,
+    /// The offsets at which reading could begin when the source was opened.
+    pub(super) held: RangeInclusive<Offset>,
     pub(super) start: Offset,
     /// Set for a bounded run.
     pub(super) end: Option<Offset>,
@@ -33,6 +37,8 @@ pub(super) struct Stretch {
 pub struct KafkaReader {
     thing: String,
     topic: String,
+    /// Before the queue, with whose client it asks.
+    identity: Identity,
     queue: BatchQueue,
     partitions: Vec<Partition>,
 }
@@ -42,6 +48,7 @@ impl KafkaReader {
     pub(super) fn new(
         thing: String,
         topic: &str,
+        identity: Identity,
         mut queue: BatchQueue,
         options: &SourceOptions,
         stretches: Vec<Stretch>,
@@ -50,12 +57,12 @@ impl KafkaReader {
         for partition in partitions.iter().filter(|partition| !partition.is_finished()) {
             queue.start(partition.id, partition.begun).map_err(|code| client::sort(&thing, topic, code))?;
         }
-        Ok(KafkaReader { thing, topic: topic.to_owned(), queue, partitions })
+        Ok(KafkaReader { thing, topic: topic.to_owned(), identity, queue, partitions })
     }
 
     /// Drains the queue into the decoders; waits for a first message only if there is none.
     fn fill(&mut self, max_records: usize, wait: Duration) -> Result<(), Error> {
-        let KafkaReader { thing, topic, queue, partitions } = self;
+        let KafkaReader { thing, topic, queue, partitions, .. } = self;
         let mut room = max_records.max(1);
         let mut first_wait = Some(wait);
         while room > 0 && !partitions.iter().any(|partition| partition.decoder.is_full()) {
@@ -114,7 +121,9 @@ impl Reader for KafkaReader {
         self.queue.serve();
         if self.queue.consumer().context().take_doubt() {
             self.confirm()?;
+            self.identity.ask_now();
         }
+        self.identity.confirm(&self.thing, &self.topic, self.queue.consumer().client())?;
         let now = Timestamp::now();
         for partition in &mut self.partitions {
             partition.decoder.set_now(now);
@@ -150,7 +159,7 @@ struct Partition {
 
 impl Partition {
     fn new(stretch: Stretch, decoder: Decoder) -> Partition {
-        let Stretch { partition, start, end } = stretch;
+        let Stretch { partition, start, end, .. } = stretch;
         Partition { id: partition, decoder, begun: start, position: start, end, at_end: false, told: None }
     }
 
@@ -260,7 +269,7 @@ mod tests {
             identity: None,
             settings: Default::default(),
         };
-        Partition::new(Stretch { partition: 0, start: 10, end }, Decoder::new(&options))
+        Partition::new(Stretch { partition: 0, held: 0..=100, start: 10, end }, Decoder::new(&options))
     }
 
     fn record(offset: Offset) -> Message<'static> {

@@ -8,6 +8,7 @@ use rdkafka::consumer::BaseConsumer;
 use super::address::Address;
 use super::batch_queue::BatchQueue;
 use super::client::{self, Context, Owned};
+use super::identity::Identity;
 use super::reader::{KafkaReader, Stretch};
 use super::topic::Inquiry;
 use crate::{Error, Reader, Source, SourceOptions};
@@ -53,6 +54,10 @@ pub struct KafkaSource {
     address: Address,
     config: ClientConfig,
     partitions: Vec<PartitionId>,
+    /// The topic's id, if the brokers give it one.
+    id: Option<String>,
+    /// Whom to ask for it instead of the controller.
+    stand_in: Option<i32>,
     /// What is to be read of each partition.
     pub(super) stretches: Vec<Stretch>,
 }
@@ -65,7 +70,7 @@ impl KafkaSource {
     pub fn open(url: &str, options: SourceOptions) -> Result<KafkaSource, Error> {
         let thing = thing(&options);
         let address = Address::parse(&thing, url)?;
-        let config = client::configure(&thing, &address, &OWN, &OWNED, &options.settings)?;
+        let config = configure(&thing, &address, &options)?;
         let inquiry = Inquiry::new(&thing, &address, &config)?;
         let Some(partitions) = inquiry.partitions(&address.topic)? else {
             let problem = format!("topic '{}' does not exist at {}", address.topic, address.brokers);
@@ -73,29 +78,51 @@ impl KafkaSource {
         };
         let stretch = |&partition: &PartitionId| stretch(&inquiry, &options, partition);
         let stretches = partitions.iter().map(stretch).collect::<Result<Vec<_>, _>>()?;
+        let (id, stand_in) = (inquiry.id()?, inquiry.stand_in());
         drop(inquiry);
-        Ok(KafkaSource { options, address, config, partitions, stretches })
+        Ok(KafkaSource { options, address, config, partitions, id, stand_in, stretches })
+    }
+
+    /// Finds what is to be read of a partition, from an offset that may have been said.
+    fn stretch(&self, partition: PartitionId, start: Option<Offset>) -> Result<Stretch, Error> {
+        let (thing, topic) = (thing(&self.options), &self.address.topic);
+        let Some(found) = self.stretches.iter().find(|stretch| stretch.partition == partition) else {
+            return Err(Error::setup(thing, format!("topic '{topic}' has no partition {partition}"), "start the job again"));
+        };
+        let Some(start) = start else { return Ok(found.clone()) };
+        let stretch = Stretch { start, ..found.clone() };
+        if found.held.contains(&start) {
+            return Ok(stretch);
+        }
+        // Records may have come or gone since the source was opened.
+        let (low, high) = Inquiry::new(&thing, &self.address, &self.config)?.watermarks(partition)?;
+        if (low..=high).contains(&start) {
+            return Ok(stretch);
+        }
+        let problem = format!("partition {partition} of topic '{topic}' does not hold offset {start}, only {low} to {high}");
+        let remedy = if start < low {
+            "records were deleted before they were read: restore the topic, or start the job anew with --reset; let the topic keep \
+             its records longer (retention.ms) than the job may be down"
+        } else {
+            "records that were read are gone, or the topic was created anew: restore it, or start the job anew with --reset"
+        };
+        Err(Error::setup(thing, problem, remedy))
     }
 
     /// Makes a reader whose queues together stay within the bounds of one.
-    fn open_reader(&self, partitions: &[PartitionId]) -> Result<KafkaReader, Error> {
+    fn open_reader(&self, stretches: Vec<Stretch>) -> Result<KafkaReader, Error> {
         let thing = thing(&self.options);
-        let wanted = partitions.iter().map(|wanted| {
-            let stretch = self.stretches.iter().find(|stretch| stretch.partition == *wanted);
-            stretch.cloned().ok_or_else(|| {
-                Error::setup(&thing, format!("topic '{}' has no partition {wanted}", self.address.topic), "start the job again")
-            })
-        });
-        let stretches = wanted.collect::<Result<Vec<_>, _>>()?;
         let mut config = self.config.clone();
+        let count = stretches.len().max(1);
         // Without a group these two bound each partition by itself.
-        bound(&mut config, "queued.max.messages.kbytes", QUEUED_KILOBYTES / partitions.len().max(1));
-        bound(&mut config, "queued.min.messages", QUEUED_RECORDS / partitions.len().max(1));
+        bound(&mut config, "queued.max.messages.kbytes", QUEUED_KILOBYTES / count);
+        bound(&mut config, "queued.min.messages", QUEUED_RECORDS / count);
         let context = Context::new(&thing, &self.address);
         let consumer = BaseConsumer::from_config_and_context(&config, context).map_err(|e| client::refused(&thing, &e))?;
         let topic = &self.address.topic;
         let queue = BatchQueue::new(consumer, topic).map_err(|code| client::sort(&thing, topic, code))?;
-        KafkaReader::new(thing, topic, queue, &self.options, stretches)
+        let identity = Identity::new(self.id.clone(), self.stand_in);
+        KafkaReader::new(thing, topic, identity, queue, &self.options, stretches)
     }
 }
 
@@ -105,17 +132,27 @@ impl Source for KafkaSource {
     }
 
     fn identity(&self) -> Option<String> {
-        None
+        let topic = &self.address.topic;
+        Some(match &self.id {
+            Some(id) => format!("kafka topic {topic}, id {id}"),
+            None => format!("kafka topic {topic}"),
+        })
     }
 
     fn reader_from(&self, starts: &[(PartitionId, Option<Offset>)]) -> Result<Box<dyn Reader>, Error> {
-        let partitions: Vec<_> = starts.iter().map(|(partition, _)| *partition).collect();
-        Ok(Box::new(self.open_reader(&partitions)?))
+        let stretches = starts.iter().map(|&(partition, start)| self.stretch(partition, start));
+        Ok(Box::new(self.open_reader(stretches.collect::<Result<_, _>>()?)?))
     }
 }
 
-fn thing(options: &SourceOptions) -> String {
+/// Names the source for a person.
+pub(super) fn thing(options: &SourceOptions) -> String {
     format!("source '{}'", options.name)
+}
+
+/// Joins Freshet's settings with those of the job.
+pub(super) fn configure(thing: &str, address: &Address, options: &SourceOptions) -> Result<ClientConfig, Error> {
+    client::configure(thing, address, &OWN, &OWNED, &options.settings)
 }
 
 /// Sets a bound unless the user has.
@@ -128,5 +165,6 @@ fn bound(config: &mut ClientConfig, key: &str, value: usize) {
 /// Finds where a partition begins and, for a bounded run, ends.
 fn stretch(inquiry: &Inquiry<'_>, options: &SourceOptions, partition: PartitionId) -> Result<Stretch, Error> {
     let (low, high): (Offset, Offset) = inquiry.watermarks(partition)?;
-    Ok(Stretch { partition, start: if options.from_latest { high } else { low }, end: options.bounded.then_some(high) })
+    let start = if options.from_latest { high } else { low };
+    Ok(Stretch { partition, held: low..=high, start, end: options.bounded.then_some(high) })
 }

@@ -74,11 +74,14 @@ fn sink_options(settings: &[(&str, &str)]) -> SinkOptions {
     }
 }
 
+fn raw() -> TableSchema {
+    TableSchema { name: "rows".to_owned(), columns: columns(), key: vec![], time_column: None }
+}
+
 fn rows(numbers: impl IntoIterator<Item = i64>) -> RecordBatch {
     let numbers: Int64Array = numbers.into_iter().collect();
     let names: StringArray = numbers.values().iter().map(|n| Some(format!("name {n}"))).collect();
-    let table = TableSchema { name: "rows".to_owned(), columns: columns(), key: vec![], time_column: None };
-    RecordBatch::try_new(table.arrow(), vec![Arc::new(names) as ArrayRef, Arc::new(numbers)]).expect("a batch")
+    RecordBatch::try_new(raw().arrow(), vec![Arc::new(names) as ArrayRef, Arc::new(numbers)]).expect("a batch")
 }
 
 /// Writes a record for each number, by a plain producer.
@@ -261,6 +264,7 @@ fn rows_keep_their_order_within_a_partition_through_a_full_queue() {
     let cluster = cluster(&[("t", 2)]);
     let options = sink_options(&[("queue.buffering.max.messages", "50"), ("linger.ms", "1")]);
     let mut sink = KafkaBatchSink::open(&url(&cluster, "t"), options).expect("a sink");
+    assert!(sink.prepare(&raw(), &[0, 1, 2, 3]).expect("prepared").is_empty());
     for epoch in 0..5 {
         for partition in 0..4 {
             let first = i64::from(partition) * 10_000 + epoch as i64 * 100;
@@ -282,8 +286,9 @@ fn rows_keep_their_order_within_a_partition_through_a_full_queue() {
 fn a_failed_delivery_is_told_by_close() {
     let cluster = cluster(&[("t", 1)]);
     let mut sink = KafkaBatchSink::open(&url(&cluster, "t"), sink_options(&[])).expect("a sink");
+    sink.prepare(&raw(), &[0]).expect("prepared");
     cluster.topic_error("t", RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED).expect("an error to come");
-    let result = sink.write(1, 0, &rows([1])).and_then(|()| sink.close());
+    let result = sink.write(1, 0, &rows([1])).and_then(|()| sink.seal(1)).and_then(|()| sink.close());
     let error = result.expect_err("not delivered").to_string();
     assert!(error.starts_with("sink 'out': the user may not use topic 't'"), "{error}");
 }

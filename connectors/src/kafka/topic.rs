@@ -12,9 +12,10 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use super::address::Address;
+use super::admin::{self, TopicId};
 use super::client::{self, Context};
 use crate::Error;
 
@@ -69,14 +70,14 @@ impl<'a> Inquiry<'a> {
                 Err(error) => return Err(self.unreachable(&error)),
             };
             let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(None) };
-            match found.error().map(RDKafkaErrorCode::from) {
+            match found.error().map(Code::from) {
                 None => {
                     let mut ids: Vec<_> = found.partitions().iter().map(|partition| partition.id()).collect();
                     ids.sort_unstable();
                     return Ok((!ids.is_empty()).then_some(ids));
                 }
-                Some(RDKafkaErrorCode::UnknownTopicOrPartition) => return Ok(None),
-                Some(RDKafkaErrorCode::LeaderNotAvailable) if Instant::now() < deadline => thread::sleep(RETRY),
+                Some(Code::UnknownTopicOrPartition) => return Ok(None),
+                Some(Code::LeaderNotAvailable) if Instant::now() < deadline => thread::sleep(RETRY),
                 Some(code) => return Err(client::sort(self.thing, topic, code)),
             }
         }
@@ -89,6 +90,25 @@ impl<'a> Inquiry<'a> {
             Some(code) => client::sort(self.thing, topic, code),
             None => self.unreachable(&error),
         })
+    }
+
+    /// Returns the topic's id, which is another one after it has been deleted and created anew; `None` if the brokers are too old for
+    /// ids.
+    pub(super) fn id(&self) -> Result<Option<String>, Error> {
+        let topic = &self.address.topic;
+        let asked = TopicId::ask(self.consumer.client(), topic, self.stand_in(), self.timeout);
+        let answer = asked.and_then(|asked| asked.wait(self.timeout).ok_or(Code::RequestTimedOut)?);
+        answer.map_err(|code| client::sort(self.thing, topic, code))
+    }
+
+    /// Returns a broker to put questions to if none of the brokers is the controller.
+    pub(super) fn stand_in(&self) -> Option<i32> {
+        let metadata = self.consumer.fetch_metadata(Some(&self.address.topic), self.timeout).ok()?;
+        let controller = admin::controller(self.consumer.client());
+        let mut brokers = metadata.brokers().iter().map(|broker| broker.id());
+        let first = brokers.next()?;
+        let known = Some(first) == controller || brokers.any(|broker| Some(broker) == controller);
+        (!known).then_some(first)
     }
 
     /// Makes a topic if it is missing, and lists its partitions.
@@ -122,7 +142,7 @@ impl<'a> Inquiry<'a> {
         let options = AdminOptions::new().request_timeout(Some(self.timeout)).operation_timeout(Some(self.timeout));
         let results = wait_for(admin.create_topics(&wanted, &options)).map_err(|error| self.unreachable(&error))?;
         match results.into_iter().find_map(Result::err) {
-            None | Some((_, RDKafkaErrorCode::TopicAlreadyExists)) => Ok(()),
+            None | Some((_, Code::TopicAlreadyExists)) => Ok(()),
             Some((_, code)) => Err(Error::setup(
                 self.thing,
                 format!("topic '{topic}' is missing and cannot be created ({code})"),

@@ -1,0 +1,71 @@
+//! Offsets in a consumer group, for people's tools alone: they show how far a job lags behind its topic.
+//!
+//! Freshet never reads them: where a job goes on is in its epoch log.
+
+use std::time::Duration;
+
+use freshet_model::{Offset, PartitionId};
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
+use rdkafka::error::KafkaResult;
+use rdkafka::{ClientContext, Offset as Position, TopicPartitionList};
+
+use super::address::Address;
+use super::client;
+use super::source;
+use crate::{Error, SourceOptions};
+
+/// A source's offsets in the consumer group `freshet-<job>`.
+pub struct GroupOffsets {
+    topic: String,
+    consumer: BaseConsumer<Listener>,
+}
+
+impl GroupOffsets {
+    /// Makes a client for a source that could be opened with the same url and options; the brokers are contacted in the background.
+    ///
+    /// # Errors
+    /// The url or a setting is wrong.
+    pub fn open(url: &str, options: &SourceOptions, job: &str) -> Result<GroupOffsets, Error> {
+        let thing = source::thing(options);
+        let address = Address::parse(&thing, url)?;
+        let mut config = source::configure(&thing, &address, options)?;
+        let group = format!("freshet-{job}");
+        config.set("group.id", &group);
+        let context = Listener { thing: thing.clone(), group };
+        let consumer = BaseConsumer::from_config_and_context(&config, context).map_err(|e| client::refused(&thing, &e))?;
+        Ok(GroupOffsets { topic: address.topic, consumer })
+    }
+
+    /// Commits for each partition the offset of the next record to read. Returns at once; a failure is written to the log, at debug level.
+    pub fn commit(&mut self, offsets: &[(PartitionId, Offset)]) {
+        // Hears of what was committed earlier.
+        while self.consumer.poll(Duration::ZERO).is_some() {}
+        let mut list = TopicPartitionList::with_capacity(offsets.len());
+        for &(partition, offset) in offsets {
+            // An offset that is none is left out.
+            let _ = list.add_partition_offset(&self.topic, partition, Position::Offset(offset));
+        }
+        if list.count() > 0
+            && let Err(error) = self.consumer.commit(&list, CommitMode::Async)
+        {
+            tracing::debug!("{}: offsets for group '{}': {error}", self.consumer.context().thing, self.consumer.context().group);
+        }
+    }
+}
+
+/// Hears what becomes of the commits.
+struct Listener {
+    thing: String,
+    group: String,
+}
+
+impl ClientContext for Listener {}
+
+impl ConsumerContext for Listener {
+    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+        if let Err(error) = result {
+            tracing::debug!("{}: offsets for group '{}': {error}", self.thing, self.group);
+        }
+    }
+}
