@@ -66,8 +66,9 @@ fn inject_all(world: &mut World, chosen: &mut [&'static Fault], report: &mut Rep
                 return;
             }
             let calm = world.random.random_range(200..1500);
-            std::thread::sleep(Duration::from_millis(calm));
-            inject(world, fault, began, report);
+            if inject(world, fault, began, report) {
+                std::thread::sleep(Duration::from_millis(calm));
+            }
         }
         if report.injected() == before {
             return;
@@ -75,14 +76,18 @@ fn inject_all(world: &mut World, chosen: &mut [&'static Fault], report: &mut Rep
     }
 }
 
-fn inject(world: &mut World, fault: &'static Fault, began: Instant, report: &mut Report) {
+/// Injects a fault and waits for the job; tells whether there was one.
+fn inject(world: &mut World, fault: &'static Fault, began: Instant, report: &mut Report) -> bool {
     let (_, torn, sentences) = world.reader.take_torn();
     report.torn_before(torn, sentences);
     world.job.take_ends();
     let size = world.job.size;
     let outcome = (fault.inject)(world);
     let result = match outcome {
-        Outcome::Skipped(why) => return report.skip(fault.name, why),
+        Outcome::Skipped(why) => {
+            report.skip(fault.name, why);
+            return false;
+        }
         Outcome::Wrong(why) => Err(why),
         Outcome::Over { at_micros, newer_than } => committing_again(world, at_micros, newer_than),
     };
@@ -93,6 +98,7 @@ fn inject(world: &mut World, fault: &'static Fault, began: Instant, report: &mut
     let (_, torn, sentences) = world.reader.take_torn();
     let at = began.elapsed().as_secs_f64();
     report.add(Event { fault: fault.name, at, size, until_micros: now_micros(), result, torn, sentences });
+    true
 }
 
 /// Waits until the database shows a commit that was made after a time, by a newer generation if need be; returns the seconds.

@@ -2,6 +2,8 @@
 //!
 //! A program has them if it was built with the feature `failpoints`; which of them it has, its own bytes tell.
 
+use std::sync::OnceLock;
+
 use rand::Rng;
 use rand::seq::IndexedRandom;
 
@@ -46,9 +48,8 @@ const ACTIONS: [&str; 3] = ["panic", "return", "sleep(1500)"];
 
 /// Restarts the job with one point set, which it passes at its start or soon after.
 pub(super) fn inject(world: &mut World) -> Outcome {
-    let program = std::fs::read(freshet_harness::freshet::binary()).unwrap_or_default();
-    let has = |point: &&&str| program.windows(point.len()).any(|bytes| bytes == point.as_bytes());
-    let points: Vec<&str> = POINTS.iter().filter(has).copied().collect();
+    static FOUND: OnceLock<Vec<&'static str>> = OnceLock::new();
+    let points = FOUND.get_or_init(|| find(&std::fs::read(freshet_harness::freshet::binary()).unwrap_or_default()));
     let Some(point) = points.choose(&mut world.random) else {
         return Outcome::Skipped("this freshet was built without the feature failpoints");
     };
@@ -58,4 +59,30 @@ pub(super) fn inject(world: &mut World) -> Outcome {
     let setting = format!("{point}={passes}*off->1*{action}->off");
     let size = world.job.size;
     restart(world, size, Some(&setting))
+}
+
+/// Finds the points whose names a program holds, in one pass over its hundreds of megabytes.
+fn find(program: &[u8]) -> Vec<&'static str> {
+    let mut found = Vec::new();
+    for (at, _) in program.windows(2).enumerate().filter(|(_, two)| two == b"::") {
+        let is_here = |point: &&&str| {
+            let begin = point.find("::").and_then(|before| at.checked_sub(before));
+            begin.is_some_and(|begin| program[begin..].starts_with(point.as_bytes()))
+        };
+        found.extend(POINTS.iter().find(is_here));
+    }
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_are_found_by_their_names_in_the_program() {
+        assert_eq!(find(b"\0::x log::after_sync\0collect::half"), ["collect::half", "log::after_sync"]);
+        assert!(find(b"log::after").is_empty());
+    }
 }
