@@ -27,7 +27,7 @@ pub(super) struct Place {
 impl Place {
     /// State in plain files.
     pub(super) fn disk() -> Place {
-        let folder = TempDir::new().expect("a folder");
+        let folder = folder();
         let store = open(&format!("file://{}", folder.path().display())).expect("a store");
         Place { store, folder: Some(folder) }
     }
@@ -40,7 +40,7 @@ impl Place {
 
     /// State in objects that are files.
     pub(super) fn local() -> Place {
-        let folder = TempDir::new().expect("a folder");
+        let folder = folder();
         let files = LocalFileSystem::new_with_prefix(folder.path()).expect("a store");
         let store = Objects::new(Arc::new(files), "", "local").expect("a store");
         Place { store: Arc::new(store), folder: Some(folder) }
@@ -78,6 +78,11 @@ impl Place {
     pub(super) fn list(&self, folder: &str) -> Vec<String> {
         self.store.list(folder).expect("a list")
     }
+}
+
+/// Makes a folder, in memory where there is one: the tests sync thousands of times, and none of them loses power.
+fn folder() -> TempDir {
+    TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).expect("a folder")
 }
 
 /// Epochs with payloads that tell them apart.
