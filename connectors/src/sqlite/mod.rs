@@ -18,7 +18,8 @@
 //!   NULL, does not fit.
 //!
 //! The file is in WAL mode, so readers do not wait for commits, and a killed process loses nothing that was committed. `synchronous = FULL` keeps that
-//! true when the power fails; it costs one wait for the disk a commit (0.1 ms to 10 ms, as the disk is), which does not grow with the rows.
+//! true when the power fails; it costs one wait for the disk a commit (1.3 ms where this was measured,
+//! against 0.01 ms without), which does not grow with the rows.
 //!
 //! Nobody can end the transaction of another process: one that is stopped (SIGSTOP) in the middle of a commit keeps the file locked until it goes on or
 //! is killed, and a newer start gets [`Error::Unavailable`] for so long.
