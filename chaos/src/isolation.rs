@@ -3,8 +3,9 @@
 //! As root the program runs itself again below `unshare`; elsewhere the faults that need this are skipped. Whatever is set up here is gone
 //! when the last process is.
 
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, Stdio};
 
 use freshet_harness::kafka;
 
@@ -13,23 +14,24 @@ const ISOLATED: &str = "FRESHET_CHAOS_ISOLATED";
 /// Room for state and lake; the fault that fills it needs as much memory.
 const DISK: &str = "size=512m";
 
-/// Runs this program again in namespaces of its own and returns how that ended; `None` if that cannot be, or is done already.
-pub(crate) fn enter() -> Option<ExitCode> {
+/// Goes on as the same program in namespaces of its own; returns if that cannot be, or is done already.
+pub(crate) fn enter() {
     if is_isolated() {
         // The rule for local addresses comes first by default, and nothing can be put before it.
         let ready = ["link set lo up", "rule add pref 100 lookup local", "rule del pref 0"].iter().all(|words| ip(words));
         assert!(ready, "a network of its own can be set up");
-        return None;
+        return;
     }
     // Without a network the broker's jars cannot be fetched.
     if !succeeds(Command::new("unshare").args(["-m", "-n", "ip", "link", "set", "lo", "up"])) || !kafka::is_fetched() {
-        return None;
+        return;
     }
-    let own = std::env::current_exe().ok()?;
+    let Ok(own) = std::env::current_exe() else { return };
     let mut again = Command::new("unshare");
     again.args(["-m", "-n", "--"]).arg(own).args(std::env::args_os().skip(1)).env(ISOLATED, "1");
-    let status = again.status().ok()?;
-    Some(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    // In place of this process, so that a signal to it ends everything. It returns only if that cannot be.
+    let error = again.exec();
+    eprintln!("no namespaces: {error}");
 }
 
 /// Tells whether this run has namespaces of its own.

@@ -48,9 +48,7 @@ fn main() -> ExitCode {
         faults::ALL.iter().for_each(|fault| println!("{:20} {}", fault.name, fault.about));
         return ExitCode::SUCCESS;
     }
-    if let Some(code) = isolation::enter() {
-        return code;
-    }
+    isolation::enter();
     if let Some(binary) = &options.binary {
         freshet_harness::freshet::use_binary(binary.clone());
     }

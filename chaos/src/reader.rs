@@ -142,11 +142,9 @@ impl Account {
 /// Says what must not be seen in one snapshot, or after what was seen before.
 fn compare(before: &Seen, now: Progress, ledger: &[Account], views: i64) -> Vec<String> {
     let mut wrong = Vec::new();
-    if let Some(old) = before.progress {
-        if now.epoch < old.epoch || now.generation < old.generation {
-            let pair = |p: Progress| format!("epoch {} of generation {}", p.epoch, p.generation);
-            wrong.push(format!("the progress went back from {} to {}", pair(old), pair(now)));
-        }
+    if let Some(old) = before.progress.filter(|old| now.epoch < old.epoch || now.generation < old.generation) {
+        let pair = |p: Progress| format!("epoch {} of generation {}", p.epoch, p.generation);
+        wrong.push(format!("the progress went back from {} to {}", pair(old), pair(now)));
     }
     for account in ledger {
         if account.read != account.parts {

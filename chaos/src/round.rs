@@ -35,9 +35,11 @@ pub(crate) fn run(options: &Options) -> Report {
     let mut world = World { options: options.clone(), stage, job, reader, random, kills: 0 };
 
     let mut report = Report::new(options.seed);
-    match committing_again(&world, 0, None) {
-        Ok(_) => inject_all(&mut world, &mut chosen, &mut report),
-        Err(why) => report.fail(format!("the job did not begin: {why}")),
+    // Only a job that has read something has something to lose.
+    if wait_for(LIMIT, || world.reader.read() > 0) {
+        inject_all(&mut world, &mut chosen, &mut report);
+    } else {
+        report.fail(format!("the job read nothing within {LIMIT:?}"));
     }
     finish(world, producer.stop(), &mut report);
     report

@@ -7,11 +7,11 @@ use crate::report::{Event, Report};
 use crate::round;
 use crate::supervisor::Size;
 
-/// Kills for half a minute; needs the program to be built, as the tests of the root package do.
+/// Kills for some twenty seconds; needs the program to be built, as the tests of the root package do.
 #[test]
 fn a_short_run_loses_repeats_and_tears_nothing() {
     let line =
-        "chaos --minutes 0.5 --seed 7 --rate 1000 --faults kill_leader,kill_all,kill_again,rescale --workers 1,2 --processes 1";
+        "chaos --minutes 0.4 --seed 7 --rate 1000 --faults kill_leader,kill_all,kill_again,rescale --workers 1,2 --processes 1";
     let report = round::run(&Options::parse_from(line.split(' ')));
     println!("{} kills\n{report}", report.kills());
     assert!(report.is_clean(), "{report}");

@@ -125,7 +125,7 @@ fn agree(name: &str, crews: impl FnOnce(&dyn Fn() -> Freshet) -> Vec<Crew>) {
     let mut client = database.connect();
     let late = Late::read(&mut client, topic);
     // Epochs grow while a worker is behind, so only one that reads alone is sure to have several of them.
-    assert!(late.len() > 0 || name != "w1", "some events are late");
+    assert!(!late.is_empty() || name != "w1", "some events are late");
     oracle::check_tables(&mut client, topic, &late);
     oracle::check_ledger(&mut client, topic, &late);
     oracle::check_dead_letters(&mut client, topic);

@@ -37,6 +37,11 @@ impl Late {
     pub fn len(&self) -> usize {
         self.0.len()
     }
+
+    /// Tells whether there is no pair.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 fn check(row: &Row, topic: &Topic) -> Result<(String, i32, i64, i64), String> {

@@ -65,6 +65,11 @@ impl Topic {
         self.events.len() + self.bad.len()
     }
 
+    /// Tells whether there is no record.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Returns what a lake of all events has to hold.
     pub fn contents(&self) -> Contents {
         let mut contents = Contents::default();
