@@ -5,5 +5,6 @@ mod embedded;
 mod existing_tables;
 mod freshness;
 mod refusals;
+mod starts;
 mod state_over_http;
 mod whole_pipeline;

@@ -22,6 +22,8 @@ pub struct Pace {
     pub max_in_flight: u64,
     /// Epochs that may wait for a table sink while the sources are behind: it writes a key's many changes once.
     pub max_coalesced: u64,
+    /// Epochs that may wait for a batch sink while the sources are not behind: epochs are small then, and a topic's transactions take longer than they do.
+    pub max_small: u64,
 }
 
 impl Default for Pace {
@@ -33,6 +35,7 @@ impl Default for Pace {
             behind_records: 50_000,
             max_in_flight: 2,
             max_coalesced: 8,
+            max_small: 64,
         }
     }
 }
@@ -73,7 +76,9 @@ impl Pace {
     pub fn decide(&self, situation: &Situation) -> Decision {
         let behind = situation.backlog > self.behind_records;
         let max_tables = if behind { self.max_coalesced.max(self.max_in_flight) } else { self.max_in_flight };
-        if situation.tables_in_flight >= max_tables || situation.appends_in_flight >= self.max_in_flight {
+        let small = !behind && !situation.full;
+        let max_appends = if small { self.max_small.max(self.max_in_flight) } else { self.max_in_flight };
+        if situation.tables_in_flight >= max_tables || situation.appends_in_flight >= max_appends {
             return Decision::WaitForSinks;
         }
         let wanted = match (situation.full, situation.pending, behind) {
@@ -128,6 +133,15 @@ mod tests {
         let (tables, appends) = (pace.max_in_flight, pace.max_in_flight);
         assert_eq!(pace.decide(&Situation { tables_in_flight: tables, ..full }), Decision::WaitForSinks);
         assert_eq!(pace.decide(&Situation { appends_in_flight: appends, ..full }), Decision::WaitForSinks);
+    }
+
+    #[test]
+    fn more_epochs_may_wait_for_a_batch_sink_while_they_are_small() {
+        let pace = Pace::default();
+        let small = Situation { pending: true, appends_in_flight: pace.max_in_flight, ..at(5_000) };
+        assert_eq!(pace.decide(&small), Decision::Cut);
+        assert_eq!(pace.decide(&Situation { backlog: 1_000_000, ..small }), Decision::WaitForSinks);
+        assert_eq!(pace.decide(&Situation { appends_in_flight: pace.max_small, ..small }), Decision::WaitForSinks);
     }
 
     #[test]
