@@ -4,6 +4,7 @@
 //! on `append`, `publish` and `collect`.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use freshet_model::Epoch;
 
@@ -252,13 +253,19 @@ fn raise(store: &dyn Store, job: &str, takeover: bool) -> Result<(u64, Box<dyn C
         if !takeover && let Some(holder) = store.holder(newest)? {
             return Err(holder.held(store.place(), newest));
         }
-        let Some(next) = newest.checked_add(1) else { break };
+        let Some(next) = newest.max(floor()).checked_add(1) else { break };
         if let Some(claim) = store.claim(next, &owner)? {
             prune(store, next)?;
             return Ok((next, claim));
         }
     }
     Err(Error::unavailable(store.place(), "other processes start the same job again and again"))
+}
+
+/// Generations go with the time in milliseconds: when a state has been lost, those of the next one are still higher than what sinks have seen.
+fn floor() -> u64 {
+    // The tests count from 1.
+    if cfg!(test) { 0 } else { SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64) }
 }
 
 /// Returns the newest generation, or 0.

@@ -154,14 +154,9 @@ impl Error {
         }
     }
 
-    /// Tells whether another incarnation may succeed where this one has failed.
-    fn is_transient(&self) -> bool {
-        match self {
-            Error::Connector(error) => error.is_transient(),
-            Error::State(error) => error.is_transient(),
-            Error::PeerLost(_) | Error::Worker(_) => true,
-            _ => false,
-        }
+    /// Tells whether another incarnation may succeed where this one has failed. A system that refuses now may be in the middle of its own start.
+    fn may_pass(&self) -> bool {
+        matches!(self.class(), Class::Outside | Class::Cluster) || matches!(self, Error::Worker(_))
     }
 }
 
@@ -182,7 +177,7 @@ pub fn run(job: Job, plan: Plan, options: Options, stats: Arc<Stats>, stop: Arc<
         };
         stats.ready.store(false, Ordering::Relaxed);
         let lost = matches!(error, Error::PeerLost(_));
-        if stop.load(Ordering::Relaxed) || !(lost || options.supervise && error.is_transient()) {
+        if stop.load(Ordering::Relaxed) || !(lost || options.supervise && error.may_pass()) {
             return Err(error);
         }
         if lost {
