@@ -23,6 +23,11 @@ impl Job {
         Job { folder: Arc::new(tempfile::tempdir().expect("a temporary folder")), text }
     }
 
+    /// Takes the text of a job file.
+    pub fn written(text: &str) -> Job {
+        Job { folder: Arc::new(tempfile::tempdir().expect("a temporary folder")), text: text.to_owned() }
+    }
+
     /// Takes the user-activity job on another topic; the enriched events go to `<topic>_enriched`.
     pub fn user_activity(topic: &str) -> Job {
         let job = Job::committed("user_activity.toml");

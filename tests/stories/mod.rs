@@ -1,5 +1,6 @@
 //! The tests, one file a story.
 
+mod bank;
 mod dead_letters;
 mod embedded;
 mod existing_tables;
