@@ -31,7 +31,7 @@ pub mod sqlite;
 mod tables;
 
 pub use error::Error;
-pub use open::{open_batch_sink, open_source, open_table_sink};
+pub use open::{open_batch_sink, open_group_offsets, open_source, open_table_sink};
 
 /// What a job file says of a source, beside its URL.
 #[derive(Debug, Clone)]

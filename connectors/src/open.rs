@@ -24,6 +24,17 @@ pub fn open_source(url: &str, options: SourceOptions) -> Result<Box<dyn Source>,
     }
 }
 
+/// Opens what tells people's tools how far a source has been read; `None` if the system has nothing of the kind.
+///
+/// # Errors
+/// The url or a setting is wrong.
+pub fn open_group_offsets(url: &str, options: &SourceOptions, job: &str) -> Result<Option<kafka::GroupOffsets>, Error> {
+    match scheme(url) {
+        "kafka" => kafka::GroupOffsets::open(url, options, job).map(Some),
+        _ => Ok(None),
+    }
+}
+
 /// Says that a source is not the one that a job's state was made from.
 fn another(name: &str, wanted: &str, found: Option<&str>) -> Error {
     let found = found.unwrap_or("something that cannot be read a second time");

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use freshet_connectors::kafka::GroupOffsets;
 use freshet_connectors::{
-    BatchSink, Reader, SinkOptions, Source, SourceOptions, TableSink, open_batch_sink, open_source, open_table_sink,
+    BatchSink, Reader, SinkOptions, Source, SourceOptions, TableSink, open_batch_sink, open_group_offsets, open_source,
+    open_table_sink,
 };
 use freshet_dataflows::epochs::pacing::Pace;
 use freshet_dataflows::epochs::watermark::Lateness;
@@ -37,6 +39,8 @@ pub(super) struct Opened {
     source: Mutex<Box<dyn Source>>,
     partitions: Vec<PartitionId>,
     time_column: Option<usize>,
+    /// Tells people's tools how far the source has been read, on process 0.
+    group: Mutex<Option<GroupOffsets>>,
 }
 
 /// A table sink, as all workers know it.
@@ -104,7 +108,7 @@ pub(super) fn connect(purpose: &Purpose<'_>, plan: Arc<Plan>) -> Result<(Connect
     let workers = (0..options.workers).map(|_| WorkerParts::default()).collect();
     let lowered = Arc::new(lower(&plan));
     let connected = Connected { plan, lowered, pace, sources: Vec::new(), tables: Vec::new(), appends: Vec::new() };
-    let mut connecting = Connecting { connected, workers, options };
+    let mut connecting = Connecting { connected, workers, options, job: &job.name };
 
     for (index, source) in job.sources.iter().enumerate() {
         let identity = purpose.identities.as_ref().and_then(|identities| identities.get(index).cloned().flatten());
@@ -144,6 +148,16 @@ impl Connected {
     /// Returns for each source what it reads.
     pub(super) fn identities(&self) -> Vec<Option<String>> {
         self.sources.iter().map(|opened| opened.source().identity()).collect()
+    }
+
+    /// Tells people's tools how far each source has been read.
+    pub(super) fn tell(&self, ends: &[BTreeMap<PartitionId, Offset>]) {
+        for (opened, ends) in self.sources.iter().zip(ends) {
+            let ends: Vec<_> = ends.iter().map(|(&partition, &offset)| (partition, offset)).collect();
+            if let Some(group) = &mut *opened.group.lock().unwrap_or_else(PoisonError::into_inner) {
+                group.commit(&ends);
+            }
+        }
     }
 
     /// Returns for each source its partitions.
@@ -186,14 +200,24 @@ struct Connecting<'a> {
     connected: Connected,
     workers: Vec<WorkerParts>,
     options: &'a Options,
+    /// The job's name.
+    job: &'a str,
 }
 
 impl Connecting<'_> {
     fn add_source(&mut self, spec: &SourceSpec, identity: Option<String>) -> Result<(), Error> {
-        let source = open_source(&spec.url, SourceOptions { identity, ..source_options(spec, self.options.bounded) })?;
+        let options = SourceOptions { identity, ..source_options(spec, self.options.bounded) };
+        let group = if self.options.process == 0 { open_group_offsets(&spec.url, &options, self.job)? } else { None };
+        let source = open_source(&spec.url, options)?;
         let lateness = Lateness { delay: micros(spec.delay), idle_timeout: micros(spec.idle_timeout) };
         let (partitions, time_column) = (source.partitions().to_vec(), spec.time_column);
-        self.connected.sources.push(Opened { lateness, source: Mutex::new(source), partitions, time_column });
+        self.connected.sources.push(Opened {
+            lateness,
+            source: Mutex::new(source),
+            partitions,
+            time_column,
+            group: Mutex::new(group),
+        });
         Ok(())
     }
 

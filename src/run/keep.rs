@@ -14,6 +14,7 @@ use freshet_recovery::{self as recovery, Files, Part, State};
 use timely::scheduling::SyncActivator;
 
 use super::begin::{Beginning, Known, encode, payload};
+use super::connect::Connected;
 use super::{Error, Shared};
 
 /// So many epochs are logged with one sync, at most.
@@ -63,14 +64,16 @@ fn append(state: &State, group: &[EpochRecord]) -> Result<(), Error> {
 pub(super) fn publisher(
     state: Arc<State>,
     known: Known,
-    folds: usize,
+    connected: &Arc<Connected>,
     shared: &Arc<Shared>,
 ) -> Box<dyn FnMut(Checkpoint) + Send> {
+    let connected = Arc::clone(connected);
     let (sender, receiver) = unbounded::<Checkpoint>();
     let failed = Arc::clone(shared);
-    let folds: Vec<String> = (0..folds).map(fold_name).collect();
+    let folds: Vec<String> = (0..connected.lowered.folds.len()).map(fold_name).collect();
     shared.spawn("checkpoints", move || {
         for checkpoint in receiver {
+            connected.tell(&checkpoint.ends);
             if let Err(error) = publish(&state, &folds, &known, checkpoint) {
                 return failed.fail(error);
             }

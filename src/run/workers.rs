@@ -132,8 +132,7 @@ fn sequencing(work: &Work) -> Sequencing {
     let Work { connected, begin, shared, .. } = work;
     let (recording, diverged) = (Arc::clone(shared), Arc::clone(shared));
     let state = work.state.clone();
-    let folds = connected.lowered.folds.len();
-    let mut publish = state.clone().map(|(state, known)| keep::publisher(state, known, folds, shared));
+    let mut publish = state.clone().map(|(state, known)| keep::publisher(state, known, connected, shared));
     Sequencing {
         pace: connected.pace,
         sources: connected.sources.iter().map(|source| source.lateness).collect(),
