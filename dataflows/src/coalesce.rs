@@ -164,7 +164,7 @@ mod tests {
     }
 
     fn epoch(epoch: Epoch, records: u64) -> SinkEpoch {
-        let seal = Seal { watermarks: vec![Timestamp(0)], processing_time: Timestamp(0), newest: None };
+        let seal = Seal { watermarks: vec![Timestamp(0)], processing_time: Timestamp(0), newest: None, checkpoint: false };
         let counted = Side::Counted(Counts { view: 0, counted: records - 1, ..Counts::default() });
         SinkEpoch { epoch, seal, deltas: Vec::new(), sides: vec![Side::Read { source: 0, records, dead_letters: 1 }, counted] }
     }

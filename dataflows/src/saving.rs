@@ -68,12 +68,15 @@ pub struct SaveOutlet {
     pub finished: Box<dyn Fn() -> Epoch>,
 }
 
+/// Opens the way to the thread that saves states, given the means to wake the operator.
+pub type OpenSave = Box<dyn FnOnce(SyncActivator) -> SaveOutlet>;
+
 /// Where saved states come from and go to, on one worker: plain functions, each given the index of the fold.
 pub struct Stores {
     /// Opens what an earlier run saved of the keys in a range of hashes.
     pub restore: Box<dyn Fn(usize, RangeInclusive<u64>) -> Restore>,
     /// Opens the way to the thread that saves the states of a range of hashes.
-    pub save: Box<dyn Fn(usize, RangeInclusive<u64>) -> Box<dyn FnOnce(SyncActivator) -> SaveOutlet>>,
+    pub save: Box<dyn Fn(usize, RangeInclusive<u64>) -> OpenSave>,
 }
 
 type StateCursor = CursorList<<StateBatch as Navigable>::Cursor>;

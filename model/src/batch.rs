@@ -62,7 +62,7 @@ impl Batch {
         let dead: Vec<DeadLetter>;
         (self.dead, dead) = std::mem::take(&mut self.dead).into_iter().partition(|letter| letter.offset < at);
         let records = self.offsets.len() + self.dead.len() + dead.len();
-        let bytes = if records == 0 { 0 } else { self.bytes * (rows + dead.len()) / records };
+        let bytes = (self.bytes * (rows + dead.len())).checked_div(records).unwrap_or(0);
         let columns = self.columns.slice(row, rows);
         let rest = Batch {
             partition: self.partition,

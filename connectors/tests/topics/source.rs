@@ -23,6 +23,7 @@ fn options() -> SourceOptions {
         max_record_bytes: 1 << 20,
         bounded: false,
         from_latest: false,
+        identity: None,
         settings: BTreeMap::new(),
     }
 }

@@ -157,8 +157,8 @@ impl Shared {
         let partitions = vec![(0..i32::try_from(events.len()).expect("small")).collect()];
         state.log.push(LogEntry::Start(Start { time, partitions }));
         let held = state.held;
-        let usable = state.checkpoints.iter().rev().filter(|(checkpoint, _)| Some(checkpoint.epoch) <= held);
-        let checkpoint = usable.skip(usize::try_from(run.seed % 2).expect("small")).next().cloned();
+        let mut usable = state.checkpoints.iter().rev().filter(|(checkpoint, _)| Some(checkpoint.epoch) <= held);
+        let checkpoint = usable.nth(usize::try_from(run.seed % 2).expect("small")).cloned();
         let after = checkpoint.as_ref().map_or(0, |(checkpoint, _)| {
             let is_it = |entry: &LogEntry| record(entry).is_some_and(|record| record.epoch == checkpoint.epoch);
             state.log.iter().position(is_it).expect("the log has the checkpoint's epoch") + 1
