@@ -81,7 +81,7 @@ pub struct RunOptions {
     /// Read the sources to their ends as they are now, commit, print a summary and end
     #[arg(long)]
     pub bounded: bool,
-    /// Where the job keeps what it must know after a crash [default: file://data/state/<job>]
+    /// Where the job keeps what it must know after a crash [default: file://data/state/JOB]
     #[arg(long, value_name = "URL")]
     pub state: Option<String>,
     /// Start although another instance of the job lives, and fence that one off

@@ -124,6 +124,9 @@ pub enum Error {
     /// Another process of the cluster ended.
     #[error("{0}")]
     PeerLost(String),
+    /// A sink did not take what was left in time.
+    #[error("what was left could not be committed within {0:?}; nothing is lost: the next start brings it")]
+    Drain(Duration),
     /// A worker ended although it should not have.
     #[error("a worker failed: {0}")]
     Worker(String),
@@ -150,7 +153,9 @@ impl Error {
             Error::State(freshet_recovery::Error::Held { .. }) => Class::Held,
             Error::Connector(_) | Error::State(_) => Class::Outside,
             Error::Cluster(_) | Error::PeerLost(_) => Class::Cluster,
-            Error::Refused(_) | Error::OtherVersion(_) | Error::Diverged(_) | Error::Worker(_) => Class::Runtime,
+            Error::Drain(_) | Error::Refused(_) | Error::OtherVersion(_) | Error::Diverged(_) | Error::Worker(_) => {
+                Class::Runtime
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use freshet_cluster::{Ended, Handle, Running};
 use freshet_dataflows::build::{AppendSink, Open, TableOutlet, Wiring, build};
@@ -36,6 +36,9 @@ pub(super) struct Work {
     pub(super) shared: Arc<Shared>,
 }
 
+/// A run that was asked to stop has so long to commit what is left: less than supervisors wait before they kill.
+const DRAIN_LIMIT: Duration = Duration::from_secs(25);
+
 /// Runs the dataflow to its end, alone or as a part of a cluster.
 pub(super) fn run(work: Work, parts: Vec<WorkerParts>, cluster: Option<Running>) -> Result<(), Error> {
     let parts: Mutex<Vec<_>> = Mutex::new(parts.into_iter().map(Some).collect());
@@ -53,9 +56,14 @@ pub(super) fn run(work: Work, parts: Vec<WorkerParts>, cluster: Option<Running>)
     if ended.is_err() {
         shared.fail(Error::Worker("the dataflow ended".to_owned()));
     }
-    shared.join();
-    match (shared.take_failure(), ended) {
-        (Some(Error::Worker(_)) | None, ended) => ended,
+    let failure = shared.take_failure();
+    // Whoever did not take what was left may not let go of its thread either; the process is about to end.
+    if !matches!(failure, Some(Error::Drain(_))) {
+        shared.join();
+    }
+    match (failure.or_else(|| shared.take_failure()), ended) {
+        (None, ended) => ended,
+        (Some(Error::Worker(_)), Err(ended)) => Err(ended),
         (Some(error), _) => Err(error),
     }
 }
@@ -82,7 +90,7 @@ fn one(worker: &mut Worker, work: &Work, own: WorkerParts, cluster: Option<&Hand
     let shared = &work.shared;
     let wiring = wiring(work, own, (worker.index(), worker.peers()), &sources);
     worker.dataflow::<Epoch, _, _>(|scope| build(scope, &work.connected.lowered, wiring));
-    let mut told_to_stop = false;
+    let mut told_to_stop: Option<Instant> = None;
     while worker.has_dataflows() {
         let is_over = cluster.is_some_and(Handle::is_over);
         if shared.has_failed() || is_over {
@@ -92,8 +100,11 @@ fn one(worker: &mut Worker, work: &Work, own: WorkerParts, cluster: Option<&Hand
             worker.installed_dataflows().into_iter().for_each(|dataflow| worker.drop_dataflow(dataflow));
             return;
         }
-        if shared.is_stopping() && !told_to_stop {
-            told_to_stop = true;
+        if told_to_stop.is_some_and(|told| told.elapsed() > DRAIN_LIMIT) {
+            shared.fail(Error::Drain(DRAIN_LIMIT));
+        }
+        if shared.is_stopping() && told_to_stop.is_none() {
+            told_to_stop = Some(Instant::now());
             let sources = sources.lock().unwrap_or_else(PoisonError::into_inner);
             for source in sources.iter() {
                 let _ = source.activate();
