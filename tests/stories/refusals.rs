@@ -101,7 +101,15 @@ fn a_lake_that_cannot_be_written() {
     let job = Job::user_activity(topic("no_lake"));
     // A file where the folder should be: it stops root too.
     std::fs::write(job.folder().join("data"), "").expect("the folder can be written");
-    refused(job.run_on(Kafka::shared(), &database).args("--bounded"), OUTSIDE, &["data/lake"]);
+    refused(job.run_on(Kafka::shared(), &database).args("--bounded --state file://state"), OUTSIDE, &["data/lake"]);
+}
+
+#[test]
+fn a_state_that_cannot_be_written() {
+    let job = Job::generated("events=10");
+    std::fs::write(job.folder().join("taken"), "").expect("the folder can be written");
+    refused(job.run().args("--bounded --state file://taken/state"), OUTSIDE, &["taken/state"]);
+    refused(job.run().args("--bounded --state ftp://somewhere"), OUTSIDE, &["ftp://somewhere"]);
 }
 
 #[test]
