@@ -39,13 +39,14 @@ use crate::{Error, SinkOptions};
 ///
 /// A transaction follows the one before more quickly than the brokers have noted its end in all places; they refuse it then for the
 /// moment, and by default the client asks again after 100 ms.
-pub(super) const OWN: [(&str, &str); 8] = [
+pub(super) const OWN: [(&str, &str); 9] = [
     ("enable.idempotence", "true"),
     ("delivery.report.only.error", "true"),
     ("transaction.timeout.ms", "15000"),
-    ("retry.backoff.ms", "2"),
-    ("retry.backoff.max.ms", "50"),
+    ("retry.backoff.ms", "1"),
+    ("retry.backoff.max.ms", "20"),
     ("reconnect.backoff.ms", "20"),
+    ("reconnect.backoff.max.ms", "500"),
     ("socket.nagle.disable", "true"),
     ("log.connection.close", "true"),
 ];
@@ -296,8 +297,8 @@ impl Owner {
     /// Fails if a row could not be delivered, or if a connection has broken.
     fn check(&self, session: &Session) -> Result<(), Trouble> {
         session.producer.check().map_err(|code| self.sort(code))?;
-        if session.producer.is_broken() {
-            return Err(self.passing("a connection has broken".to_owned()));
+        if let Some(reason) = session.producer.broken() {
+            return Err(self.passing(format!("a connection has broken ({reason})")));
         }
         Ok(())
     }
