@@ -19,6 +19,7 @@
 //! successor. It finds the newer generation then and gives up; the successor finds its own and goes on.
 
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use fail::fail_point;
@@ -65,6 +66,9 @@ const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The brokers are asked so often why a producer is not let in yet.
 const INIT_STEP: Duration = Duration::from_millis(25);
+
+/// While the predecessor's transaction is being ended, another producer is tried so seldom at last.
+const LONGEST_INIT_PAUSE: Duration = Duration::from_millis(500);
 
 /// Rows and offsets must be taken, and a transaction ended, within so long.
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -145,11 +149,17 @@ impl Transactions {
         if generation > owner.generation {
             return Err(Trouble::Final(owner.fenced(generation)));
         }
-        self.held = if reset { None } else { held };
+        if !reset && held < self.held {
+            return Err(Trouble::Final(owner.lost(self.held, held)));
+        }
+        let held = if reset { None } else { held };
         if reset || generation < owner.generation {
             owner.begin(&mut session)?;
-            owner.end(&mut session, self.held)?;
+            if !owner.end(&mut session, held)? {
+                return Err(owner.passing("a connection has broken".to_owned()));
+            }
         }
+        self.held = held;
         self.session = Some(session);
         self.committed_at = Instant::now();
         Ok(true)
@@ -211,13 +221,17 @@ impl Owner {
     /// Makes a producer, and waits until the brokers have ended what its predecessor left open.
     fn admit(&self) -> Result<Session, Trouble> {
         let deadline = Instant::now() + INIT_TIMEOUT;
-        let mut session = self.connect()?;
+        let (mut session, mut pause) = (self.connect()?, Duration::ZERO);
         loop {
             match session.producer.single().init_transactions(INIT_STEP) {
                 Ok(()) => return Ok(session),
                 Err(error) if Instant::now() >= deadline => return Err(self.failed("no producer is let in", &error)),
-                // The client would ask again only after half a second; a new one asks at once.
-                Err(error) if code(&error) == Some(Code::ConcurrentTransactions) => session = self.connect()?,
+                Err(error) if code(&error) == Some(Code::ConcurrentTransactions) => {
+                    // The client would ask again only after half a second; a new one asks at once, and that is mostly late enough.
+                    thread::sleep(pause);
+                    pause = (pause * 2).clamp(INIT_STEP, LONGEST_INIT_PAUSE);
+                    session = self.connect()?;
+                }
                 Err(KafkaError::Transaction(error)) if error.is_fatal() => {
                     return Err(self.failed("no producer is let in", &KafkaError::Transaction(error)));
                 }
@@ -308,6 +322,14 @@ impl Owner {
         let problem =
             format!("a newer start of the job (generation {generation}; this one is {own}) writes topic '{}'", address.topic);
         Error::fenced(thing, problem)
+    }
+
+    fn lost(&self, known: Option<Epoch>, found: Option<Epoch>) -> Error {
+        let words = |epoch: Option<Epoch>| epoch.map_or("no epoch".to_owned(), |epoch| format!("epoch {epoch}"));
+        let (topic, known, found) = (&self.address.topic, words(known), words(found));
+        let problem =
+            format!("topic '{topic}' held {known} and now holds {found}: it was created anew, or the brokers lost what they had");
+        Error::setup(&self.thing, problem, "restore the topic, or start the job anew with --reset")
     }
 
     fn foreign(&self, text: &str) -> Error {
