@@ -11,7 +11,7 @@
 //! write, seal ──▶ Shard (a thread for each partition) ── Transactions ── TopicProducer ── brokers
 //! flush       ◀── all that was sealed counts
 //! ```
-//! With the header `freshet` each row says what it is: `job/epoch/number`, where the number counts the rows of the epoch in the
+//! With the setting `freshet.headers` each row says in the header `freshet` what it is: `job/epoch/number`, where the number counts the rows of the epoch in the
 //! source's partition. It is the same whenever the row is written again.
 
 use std::collections::BTreeMap;
@@ -93,7 +93,7 @@ impl KafkaBatchSink {
         let slot = usize::try_from(partition).unwrap_or(0) % self.topic_partitions.len();
         let common = Common {
             job: self.options.job.clone(),
-            headers: self.settings.headers,
+            headers: self.settings.headers.unwrap_or(false),
             interval: self.settings.commit_interval,
             load: Arc::clone(&self.load),
             hurry: MAX_HELD_BYTES / 2,

@@ -104,7 +104,7 @@ pub(super) struct Context {
     quiet: bool,
     away: AtomicBool,
     doubted: AtomicBool,
-    broken: AtomicBool,
+    broken: Mutex<Option<String>>,
     last_error: Mutex<Option<String>>,
     failure: Mutex<Option<RDKafkaErrorCode>>,
 }
@@ -117,7 +117,7 @@ impl Context {
             quiet: false,
             away: AtomicBool::new(false),
             doubted: AtomicBool::new(false),
-            broken: AtomicBool::new(false),
+            broken: Mutex::new(None),
             last_error: Mutex::new(None),
             failure: Mutex::new(None),
         }
@@ -128,11 +128,11 @@ impl Context {
         Context { quiet: true, ..Context::new(thing, address) }
     }
 
-    /// Tells whether a connection that was in use has broken: requests on it may have been sent a second time.
+    /// Returns the client's words for a connection that broke while it was in use: requests on it may have been sent a second time.
     ///
     /// The client keeps this to its log, where it is written only if `log.connection.close` is on and the level is `info`.
-    pub(super) fn is_broken(&self) -> bool {
-        self.broken.load(Ordering::Relaxed)
+    pub(super) fn broken(&self) -> Option<String> {
+        self.broken.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
     }
 
     /// Notes that a broker has answered.
@@ -168,7 +168,8 @@ impl ClientContext for Context {
         }
         // A broker that could not be connected to had nothing to lose; neither had a connection that was being made.
         if facility == "FAIL" && message.contains(" in state UP") {
-            self.broken.store(true, Ordering::Relaxed);
+            let mut broken = self.broken.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            broken.get_or_insert_with(|| message.to_owned());
         }
     }
 

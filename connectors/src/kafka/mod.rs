@@ -1,14 +1,19 @@
 //! Kafka: topics as sources, as sinks for append-only rows, and as sinks for views.
 //!
 //! ```text
-//! KafkaSource ── KafkaReader ── batch_queue ── librdkafka ── brokers      one topic; partitions shared out among readers
-//! KafkaBatchSink ── produce ────────────────── librdkafka ── brokers      rows of a batch, whole batches at a time
-//! KafkaTableSink ── producer ───────────────── librdkafka ── brokers      changed rows by key, deletes as tombstones
+//! KafkaSource ── KafkaReader ── batch_queue ───────────────── brokers     one topic; partitions shared out among readers
+//!                     └─ identity ── admin ────────────────── brokers     is it still the same topic?
+//! KafkaBatchSink ── shard ─┐                                              a thread for each partition of the source
+//! KafkaTableSink ──────────┴─ transaction ── produce ──────── brokers     rows and their epoch, both or neither
+//! GroupOffsets ────────────────────────────────────────────── brokers     for people's lag tools alone
 //! ```
 //!
 //! The url is `kafka://host:port,host:port/topic`. Everything else the client library can be told is in the job's settings,
-//! except what Freshet decides itself (see `client`). The two modules with `unsafe` code, `batch_queue` and `produce`, reach
-//! the calls of librdkafka that take or give many messages at once, which the `rdkafka` crate has no words for.
+//! except what Freshet decides itself (see `client`). The three modules with `unsafe` code, `batch_queue`, `produce` and `admin`, reach
+//! calls of librdkafka for which the `rdkafka` crate has no words.
+//!
+//! What a sink's user must be allowed when the brokers have ACLs: to write, describe and read the topic; to write and describe the
+//! transactional ids, and to read and describe the groups, that begin with `freshet/`.
 
 mod address;
 mod admin;

@@ -169,9 +169,9 @@ impl TopicProducer {
         }
     }
 
-    /// Tells whether a connection that was in use has broken.
-    pub(super) fn is_broken(&self) -> bool {
-        self.producer.context().is_broken()
+    /// Returns the client's words for a connection that broke while it was in use.
+    pub(super) fn broken(&self) -> Option<String> {
+        self.producer.context().broken()
     }
 
     /// Sends what is queued without lingering, and returns when all of it has been acknowledged.
@@ -187,7 +187,7 @@ impl TopicProducer {
     pub(super) fn flush_within(&self, limit: Duration) -> Result<(), RDKafkaErrorCode> {
         let deadline = Instant::now() + limit;
         while !self.flush_step()? {
-            if self.is_broken() {
+            if self.broken().is_some() {
                 return Err(RDKafkaErrorCode::BrokerTransportFailure);
             }
             if Instant::now() >= deadline {

@@ -2,9 +2,12 @@
 //!
 //! | setting | meaning | default |
 //! |---|---|---|
-//! | `freshet.commit.interval.ms` | rows that are appended become visible so often at most | 50 |
-//! | `freshet.headers` | each record names its job, epoch and number | `true` |
+//! | `freshet.commit.interval.ms` | rows that are appended become visible so often at most | 100 |
+//! | `freshet.headers` | each record names its job, epoch and number | `true` for views, `false` for rows that are appended |
 //! | `freshet.outage.limit.ms` | the brokers may be away for so long | 60000 |
+//!
+//! Headers cost half as much CPU again as producing a row without one (1.4 µs instead of 0.9 µs), since librdkafka takes rows with
+//! headers one by one. Transactions do without them, so rows have them only on demand.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,7 +20,8 @@ const PREFIX: &str = "freshet.";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Settings {
     pub(super) commit_interval: Duration,
-    pub(super) headers: bool,
+    /// Whether each record names its job, epoch and number, if it was said.
+    pub(super) headers: Option<bool>,
     pub(super) outage_limit: Duration,
 }
 
@@ -27,12 +31,12 @@ impl Settings {
         let (own, clients): (BTreeMap<_, _>, BTreeMap<_, _>) =
             all.iter().map(|(key, value)| (key.clone(), value.clone())).partition(|(key, _)| key.starts_with(PREFIX));
         let mut settings =
-            Settings { commit_interval: Duration::from_millis(50), headers: true, outage_limit: Duration::from_secs(60) };
+            Settings { commit_interval: Duration::from_millis(100), headers: None, outage_limit: Duration::from_secs(60) };
         for (key, value) in &own {
             match &key[PREFIX.len()..] {
                 "commit.interval.ms" => settings.commit_interval = millis(thing, key, value)?,
                 "outage.limit.ms" => settings.outage_limit = millis(thing, key, value)?,
-                "headers" => settings.headers = value.parse().map_err(|_| bad(thing, key, "write true or false"))?,
+                "headers" => settings.headers = Some(value.parse().map_err(|_| bad(thing, key, "write true or false"))?),
                 _ => {
                     let known = "known are freshet.commit.interval.ms, freshet.headers and freshet.outage.limit.ms";
                     return Err(Error::setup(thing, format!("unknown setting {key}"), known));
@@ -62,7 +66,7 @@ mod tests {
     #[test]
     fn own_settings_are_taken_out_and_the_clients_left() {
         let (own, clients) = split(&[("freshet.headers", "false"), ("linger.ms", "3")]).expect("good settings");
-        assert!(!own.headers && own.commit_interval == Duration::from_millis(50));
+        assert!(own.headers == Some(false) && own.commit_interval == Duration::from_millis(100));
         assert_eq!(clients.into_keys().collect::<Vec<_>>(), ["linger.ms"]);
     }
 

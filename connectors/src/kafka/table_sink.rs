@@ -80,8 +80,11 @@ impl KafkaTableSink {
         refused.clear();
         let (late_topic, dead_topic) = (&self.late_topic, &self.dead_topic);
         let producer = self.transactions.rows()?;
-        let mut messages =
-            Messages { producer, prefix: self.settings.headers.then(|| format!("{}/{}", self.job, commit.epoch)), sent: 0 };
+        let mut messages = Messages {
+            producer,
+            prefix: self.settings.headers.unwrap_or(true).then(|| format!("{}/{}", self.job, commit.epoch)),
+            sent: 0,
+        };
         let mut send = || {
             for changes in &commit.views {
                 messages.view(&self.topic, &self.views[changes.view], changes, refused)?;

@@ -19,6 +19,7 @@
 //! successor. It finds the newer generation then and gives up; the successor finds its own and goes on.
 
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use fail::fail_point;
@@ -39,13 +40,14 @@ use crate::{Error, SinkOptions};
 ///
 /// A transaction follows the one before more quickly than the brokers have noted its end in all places; they refuse it then for the
 /// moment, and by default the client asks again after 100 ms.
-pub(super) const OWN: [(&str, &str); 8] = [
+pub(super) const OWN: [(&str, &str); 9] = [
     ("enable.idempotence", "true"),
     ("delivery.report.only.error", "true"),
     ("transaction.timeout.ms", "15000"),
-    ("retry.backoff.ms", "2"),
-    ("retry.backoff.max.ms", "50"),
+    ("retry.backoff.ms", "1"),
+    ("retry.backoff.max.ms", "20"),
     ("reconnect.backoff.ms", "20"),
+    ("reconnect.backoff.max.ms", "500"),
     ("socket.nagle.disable", "true"),
     ("log.connection.close", "true"),
 ];
@@ -64,6 +66,9 @@ const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The brokers are asked so often why a producer is not let in yet.
 const INIT_STEP: Duration = Duration::from_millis(25);
+
+/// While the predecessor's transaction is being ended, another producer is tried so seldom at last.
+const LONGEST_INIT_PAUSE: Duration = Duration::from_millis(500);
 
 /// Rows and offsets must be taken, and a transaction ended, within so long.
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -144,11 +149,17 @@ impl Transactions {
         if generation > owner.generation {
             return Err(Trouble::Final(owner.fenced(generation)));
         }
-        self.held = if reset { None } else { held };
+        if !reset && held < self.held {
+            return Err(Trouble::Final(owner.lost(self.held, held)));
+        }
+        let held = if reset { None } else { held };
         if reset || generation < owner.generation {
             owner.begin(&mut session)?;
-            owner.end(&mut session, self.held)?;
+            if !owner.end(&mut session, held)? {
+                return Err(owner.passing("a connection has broken".to_owned()));
+            }
         }
+        self.held = held;
         self.session = Some(session);
         self.committed_at = Instant::now();
         Ok(true)
@@ -210,13 +221,17 @@ impl Owner {
     /// Makes a producer, and waits until the brokers have ended what its predecessor left open.
     fn admit(&self) -> Result<Session, Trouble> {
         let deadline = Instant::now() + INIT_TIMEOUT;
-        let mut session = self.connect()?;
+        let (mut session, mut pause) = (self.connect()?, Duration::ZERO);
         loop {
             match session.producer.single().init_transactions(INIT_STEP) {
                 Ok(()) => return Ok(session),
                 Err(error) if Instant::now() >= deadline => return Err(self.failed("no producer is let in", &error)),
-                // The client would ask again only after half a second; a new one asks at once.
-                Err(error) if code(&error) == Some(Code::ConcurrentTransactions) => session = self.connect()?,
+                Err(error) if code(&error) == Some(Code::ConcurrentTransactions) => {
+                    // The client would ask again only after half a second; a new one asks at once, and that is mostly late enough.
+                    thread::sleep(pause);
+                    pause = (pause * 2).clamp(INIT_STEP, LONGEST_INIT_PAUSE);
+                    session = self.connect()?;
+                }
                 Err(KafkaError::Transaction(error)) if error.is_fatal() => {
                     return Err(self.failed("no producer is let in", &KafkaError::Transaction(error)));
                 }
@@ -296,8 +311,8 @@ impl Owner {
     /// Fails if a row could not be delivered, or if a connection has broken.
     fn check(&self, session: &Session) -> Result<(), Trouble> {
         session.producer.check().map_err(|code| self.sort(code))?;
-        if session.producer.is_broken() {
-            return Err(self.passing("a connection has broken".to_owned()));
+        if let Some(reason) = session.producer.broken() {
+            return Err(self.passing(format!("a connection has broken ({reason})")));
         }
         Ok(())
     }
@@ -307,6 +322,14 @@ impl Owner {
         let problem =
             format!("a newer start of the job (generation {generation}; this one is {own}) writes topic '{}'", address.topic);
         Error::fenced(thing, problem)
+    }
+
+    fn lost(&self, known: Option<Epoch>, found: Option<Epoch>) -> Error {
+        let words = |epoch: Option<Epoch>| epoch.map_or("no epoch".to_owned(), |epoch| format!("epoch {epoch}"));
+        let (topic, known, found) = (&self.address.topic, words(known), words(found));
+        let problem =
+            format!("topic '{topic}' held {known} and now holds {found}: it was created anew, or the brokers lost what they had");
+        Error::setup(&self.thing, problem, "restore the topic, or start the job anew with --reset")
     }
 
     fn foreign(&self, text: &str) -> Error {

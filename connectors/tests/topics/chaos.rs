@@ -9,7 +9,10 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::broker::Broker;
-use super::{batch_sink, commit, rows, sink_options, table_sink};
+use super::{MARKS, batch_sink, commit, rows, sink_options, table_sink};
+
+/// A busy machine may take long to start a broker.
+const LONG: (&str, &str) = ("freshet.outage.limit.ms", "300000");
 
 const PARTITIONS: [i32; 3] = [0, 1, 2];
 
@@ -34,7 +37,7 @@ fn assert_once(broker: &Broker, topic: &str, epochs: Epoch) {
 
 /// Writes epochs into a topic from where it stands, until they are there or `crash` says so before a step; returns whether they are.
 fn generation(broker: &Broker, topic: &str, generation: u64, epochs: Epoch, mut crash: impl FnMut() -> bool) -> bool {
-    let settings = [("freshet.commit.interval.ms", "5")];
+    let settings = [("freshet.commit.interval.ms", "5"), LONG, MARKS];
     let (mut sink, held) = batch_sink(broker, topic, sink_options(generation, &settings), &PARTITIONS);
     let first = PARTITIONS.iter().map(|partition| held.get(partition).map_or(0, |held| held + 1)).min().unwrap_or(0);
     for epoch in first..epochs {
@@ -99,7 +102,7 @@ fn a_broker_that_is_killed_again_and_again_is_waited_for_and_each_row_is_there_o
         assert!(done);
     });
     let views = thread::spawn(move || {
-        let (mut sink, _) = table_sink(&views, "views", sink_options(1, &[]));
+        let (mut sink, _) = table_sink(&views, "views", sink_options(1, &[LONG]));
         for epoch in 0..EPOCHS {
             sink.commit(&commit(epoch, [epoch as i64])).expect("committed");
             thread::sleep(pace);

@@ -4,7 +4,7 @@ use freshet_connectors::{BatchSink, Error, TableSink};
 
 use super::broker::Broker;
 use super::outside::Record;
-use super::{NEVER, batch_sink, commit, rows, sink_options, table_sink};
+use super::{MARKS, NEVER, batch_sink, commit, rows, sink_options, table_sink};
 
 fn values(records: &[Record], partition: i32) -> Vec<i64> {
     let of = records.iter().filter(|record| record.partition == partition);
@@ -15,7 +15,7 @@ fn values(records: &[Record], partition: i32) -> Vec<i64> {
 fn rows_are_visible_once_flushed_with_their_epoch_and_a_mark_each() {
     let broker = Broker::shared();
     broker.create("marks", 2);
-    let (mut sink, held) = batch_sink(broker, "marks", sink_options(1, &[NEVER]), &[0, 1, 2]);
+    let (mut sink, held) = batch_sink(broker, "marks", sink_options(1, &[NEVER, MARKS]), &[0, 1, 2]);
     assert!(held.is_empty());
     for partition in 0..3 {
         sink.write(4, partition, &rows([i64::from(partition) * 10])).expect("written");

@@ -2,6 +2,8 @@
 
 mod broker;
 mod chaos;
+#[cfg(feature = "failpoints")]
+mod failing;
 mod generations;
 mod outside;
 mod source;
@@ -19,6 +21,9 @@ use broker::Broker;
 
 /// A commit interval that never passes: what is committed is asked to be.
 const NEVER: (&str, &str) = ("freshet.commit.interval.ms", "3600000");
+
+/// Rows that name themselves.
+const MARKS: (&str, &str) = ("freshet.headers", "true");
 
 fn columns() -> Vec<Column> {
     vec![Column { name: "n".to_owned(), column_type: "bigint".parse().expect("a type") }]
