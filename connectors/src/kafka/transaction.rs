@@ -281,7 +281,10 @@ impl Owner {
         producer.hear();
         self.check(session)?;
         let producer = &session.producer;
-        self.end_sent(producer)?;
+        if self.end_sent(producer)? {
+            session.begun = false;
+            return Ok(true);
+        }
         producer.commit(STEP_TIMEOUT).map_err(|(code, reason)| match self.sort(code) {
             Trouble::Passing(_) => self.passing(format!("a transaction could not be ended: {reason}")),
             trouble => trouble,
@@ -291,21 +294,23 @@ impl Owner {
         Ok(self.check(session).is_ok())
     }
 
-    /// The fail point between the request and its answer: the call is given up for the moment when the request is on its way.
+    /// The fail point between the request and its answer: the call is given up for the moment when the request is on its way. Tells
+    /// whether the answer has come all the same.
     #[cfg(feature = "failpoints")]
-    fn end_sent(&self, producer: &TopicProducer) -> Result<(), Trouble> {
+    fn end_sent(&self, producer: &TopicProducer) -> Result<bool, Trouble> {
         const POINT: &str = "kafka::endtxn_sent";
-        if fail::list().iter().any(|(name, actions)| name == POINT && actions != "off") {
-            let _ = producer.commit(Duration::from_millis(1));
-            fail_point!(POINT, |_| Err(self.passing("fail point".to_owned())));
+        if !fail::list().iter().any(|(name, actions)| name == POINT && actions != "off") {
+            return Ok(false);
         }
-        Ok(())
+        let ended = producer.commit(Duration::from_millis(1)).is_ok();
+        fail_point!(POINT, |_| Err(self.passing("fail point".to_owned())));
+        Ok(ended)
     }
 
     #[cfg(not(feature = "failpoints"))]
     #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "the other one may fail")]
-    fn end_sent(&self, _: &TopicProducer) -> Result<(), Trouble> {
-        Ok(())
+    fn end_sent(&self, _: &TopicProducer) -> Result<bool, Trouble> {
+        Ok(false)
     }
 
     /// Fails if a row could not be delivered, or if a connection has broken.

@@ -97,6 +97,7 @@ impl Broker {
             .client()
             .set("isolation.level", level)
             .set("enable.partition.eof", "true")
+            .set("fetch.wait.max.ms", "10")
             .set("enable.auto.commit", "false")
             .create()
             .expect("a consumer");
