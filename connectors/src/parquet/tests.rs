@@ -1,3 +1,5 @@
+//! The lake as one sink writes it: folders, names, rolling, bounds.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
