@@ -145,7 +145,7 @@ fn finish(mut world: World, produced: u64, report: &mut Report) {
         }
         if !is_last {
             world.job.start(&world.stage, None);
-            let _ = committing_again(&mut world, now_micros(), None);
+            let _ = committing_again(&world, now_micros(), None);
         }
     }
     let (looks, torn, sentences) = world.reader.take_torn();

@@ -92,7 +92,8 @@ impl Supervisor {
             return Err(format!("did not end within {limit:?} of SIGTERM"));
         }
         // A point may be passed for the first time while the process drains.
-        match codes.iter().flatten().find(|status| !status.success() && !(crew.may_fail && status.code().is_some())) {
+        let is_well = |status: &ExitStatus| status.success() || crew.may_fail && status.code().is_some();
+        match codes.iter().flatten().find(|status| !is_well(status)) {
             Some(status) => Err(format!("SIGTERM: {status}")),
             None => Ok(()),
         }
