@@ -16,7 +16,7 @@
 //! then     collect                       what no start needs any more: collect
 //! ```
 //!
-//! The program calls these functions, and so does the model in `tests/model`, which tries every interleaving of several generations with
+//! The program calls [`resume`] and [`applies`]; the other decisions it makes where the state lies (`recovery/`), by the same rules. The model in `tests/model` calls all of them, and tries every interleaving of several generations with
 //! crashes, lost replies and instances that go on after they have been replaced. `docs/protocol.md` names the rules, each with what goes
 //! wrong without it.
 //!

@@ -11,7 +11,7 @@ use freshet_harness::server::wait_for;
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// Where the user-activity job keeps its tables when no database is named.
-const TABLES: &str = "data/freshet.db";
+pub(super) const TABLES: &str = "data/freshet.db";
 
 #[test]
 fn a_bounded_run_needs_no_services_and_accounts_for_every_event() {
@@ -71,7 +71,8 @@ fn ledger(tables: &Connection, what: &str) -> String {
     format!("SELECT {what} FROM \"{name}\" WHERE view = 'page_view_counts' ORDER BY epoch DESC LIMIT 1")
 }
 
-fn open(path: &Path) -> Option<Connection> {
+/// Opens tables to look at them; none while they are not there.
+pub(super) fn open(path: &Path) -> Option<Connection> {
     let tables = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).ok()?;
     tables.busy_timeout(Duration::from_secs(5)).ok()?;
     Some(tables)

@@ -8,22 +8,19 @@ use freshet_harness::job::Job;
 use freshet_harness::kafka::Kafka;
 use freshet_harness::postgres::Postgres;
 use freshet_harness::server::wait_for;
-use rusqlite::{Connection, OpenFlags};
+
+use super::embedded::{TABLES, open};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Returns the newest epoch of the embedded tables, and the number of records that they account for.
 fn progress(folder: &Path) -> Option<(i64, i64)> {
-    let tables = Connection::open_with_flags(folder.join("data/freshet.db"), OpenFlags::SQLITE_OPEN_READ_ONLY).ok()?;
-    tables.busy_timeout(Duration::from_secs(5)).ok()?;
     let query = "SELECT p.epoch, l.read FROM freshet_progress p JOIN freshet_ledger l ON l.sink = p.sink WHERE l.view = 'page_view_counts'";
-    tables.query_row(query, [], |row| Ok((row.get(0)?, row.get(1)?))).ok()
+    open(&folder.join(TABLES))?.query_row(query, [], |row| Ok((row.get(0)?, row.get(1)?))).ok()
 }
 
 fn number(folder: &Path, query: &str) -> Option<f64> {
-    let tables = Connection::open_with_flags(folder.join("data/freshet.db"), OpenFlags::SQLITE_OPEN_READ_ONLY).ok()?;
-    tables.busy_timeout(Duration::from_secs(5)).ok()?;
-    tables.query_row(query, [], |row| row.get(0)).ok()
+    open(&folder.join(TABLES))?.query_row(query, [], |row| row.get(0)).ok()
 }
 
 fn wait_for_progress(job: &Job, beyond: i64, running: &mut Running) {
