@@ -52,7 +52,7 @@ pub fn is_append_only(plan: &Plan, input: Input) -> bool {
     match input {
         Input::Source(_) => true,
         Input::View(view) => match &plan.views[view].body {
-            Body::Map(_) => is_append_only(plan, plan.views[view].input),
+            Body::Map(_) => plan.views[view].inputs.iter().all(|&input| is_append_only(plan, input)),
             Body::Aggregate(_) => false,
         },
     }

@@ -23,8 +23,10 @@ pub struct Stats {
     pub started: Instant,
     /// One for each source, in the job's order.
     pub sources: Vec<SourceStats>,
-    /// One for each view, in the plan's order.
+    /// One for each view that people know, in the plan's order.
     pub views: Vec<ViewStats>,
+    /// For each view of the plan the index of its numbers.
+    numbers_of: Vec<usize>,
     /// One for each sink, in the job's order.
     pub sinks: Vec<SinkStats>,
     /// The newest epoch that has been cut.
@@ -98,18 +100,34 @@ pub struct SinkStats {
 }
 
 impl Stats {
-    /// Makes the numbers of a job, all zero. Passwords are taken out of the sinks' URLs.
+    /// Makes the numbers of a job, all zero. `views` has for each view of the plan the name under which people know it: those of one name share
+    /// their numbers. Passwords are taken out of the sinks' URLs.
     #[must_use]
     pub fn new(sources: &[String], views: &[String], sinks: &[(String, String)]) -> Stats {
+        let mut names: Vec<&String> = Vec::new();
+        let mut number = |name| {
+            names.iter().position(|known| *known == name).unwrap_or_else(|| {
+                names.push(name);
+                names.len() - 1
+            })
+        };
+        let numbers_of = views.iter().map(&mut number).collect();
         Stats {
             started: Instant::now(),
             sources: sources.iter().map(|name| SourceStats::new(name)).collect(),
-            views: views.iter().map(|name| ViewStats { name: name.clone(), ..ViewStats::default() }).collect(),
+            views: names.into_iter().map(|name| ViewStats { name: name.clone(), ..ViewStats::default() }).collect(),
+            numbers_of,
             sinks: sinks.iter().map(|(name, url)| SinkStats::new(name, url)).collect(),
             epoch: AtomicU64::new(0),
             ready: AtomicBool::new(false),
             failed: Mutex::new(None),
         }
+    }
+
+    /// Returns the numbers of the view with this index in the plan.
+    #[must_use]
+    pub fn view(&self, index: usize) -> &ViewStats {
+        &self.views[self.numbers_of[index]]
     }
 
     /// Notes why the job has failed; the first reason stays.

@@ -199,10 +199,10 @@ impl<'s> Graph<'s> {
         let plan = Arc::clone(&self.plan);
         let view = &plan.views[index];
         let Body::Map(body) = &view.body else { unreachable!("the lowering lists row-wise views") };
-        match view.input {
+        match view.inputs[0] {
             Input::Source(source) => {
                 let input = self.input(source, body.needs_processing_time);
-                let mapped = map(index, &view.table.name, body.clone(), input);
+                let mapped = map(index, view.shown_name(), body.clone(), input);
                 self.mapped.insert(index, mapped.batches);
                 self.sides.push(mapped.sides);
             }
@@ -236,7 +236,7 @@ impl<'s> Graph<'s> {
             match planned.input {
                 Input::Source(number) => {
                     let input = self.input(number, planned.stamped);
-                    let built = partial(self.scope, self.announcement(number), context, input, self.seals.clone());
+                    let built = partial(self.scope, self.announcement(planned.input), context, input, self.seals.clone());
                     partials.push(built.partials);
                     self.sides.push(built.sides);
                 }
@@ -252,7 +252,7 @@ impl<'s> Graph<'s> {
         let (keys, views) = (Arc::clone(&self.keys), planned.components.iter().map(|c| c.view).collect::<Vec<_>>());
         let keys = Box::new(move |change| views.iter().for_each(|&view| keys(view, change)));
         let partials = self.scope.concatenate(partials);
-        let options = self.fold_options(index, name, self.source_of(planned.input), keys);
+        let options = self.fold_options(index, name, self.announcement(planned.input), keys);
         let folded = fold(self.scope, options, keeper, partials, self.seals.clone());
         self.sides.push(folded.sides);
         self.kept.push(folded.saved);
@@ -271,35 +271,41 @@ impl<'s> Graph<'s> {
         true
     }
 
-    fn announcement(&self, source: usize) -> Announcement {
-        Announcement { source, epoch: self.first.0, watermark: self.first.1[source] }
+    /// Returns the watermark by which an input goes: over several sources the least.
+    fn announcement(&self, input: Input) -> Announcement {
+        let sources: Vec<usize> = self.plan.sources_of(input).into_iter().collect();
+        let watermark = sources.iter().map(|&source| self.first.1[source]).min().unwrap_or(Timestamp::MAX);
+        Announcement { sources, epoch: self.first.0, watermark }
     }
 
-    fn fold_options(&self, index: usize, name: String, source: usize, keys: Box<dyn Fn(i64)>) -> fold::Options {
+    fn fold_options(&self, index: usize, name: String, begin: Announcement, keys: Box<dyn Fn(i64)>) -> fold::Options {
         let hashes = hashes_of(self.scope.index(), self.scope.peers());
         let (restore, to) = ((self.stores.restore)(index, hashes.clone()), &self.stores.save);
         let save = to(index, hashes);
-        fold::Options { name, begin: self.announcement(source), keys, restore, save }
+        fold::Options { name, begin, keys, restore, save }
     }
 
     fn context(&self, planned: &Fold, name: String, codec: Arc<KeyCodec>) -> Context {
-        let source = &self.plan.sources[self.source_of(planned.input)];
+        let time_column = match planned.input {
+            Input::Source(source) => self.plan.sources[source].time_column,
+            Input::View(_) => None,
+        };
         Context {
             name,
-            source: source.name.clone(),
-            time_column: source.time_column,
+            source: self.plan.name_of(planned.input).to_owned(),
+            time_column,
             keys: planned.keys.clone(),
             key_time_bound: planned.key_time_bound,
             codec,
             components: planned.components.clone(),
-            views: planned.components.iter().map(|component| self.plan.views[component.view].table.name.clone()).collect(),
+            views: planned.components.iter().map(|component| self.plan.views[component.view].shown_name().to_owned()).collect(),
         }
     }
 
     fn kept(&self, lowered: &Lowered, component: &Component) -> Kept {
         let target = match &component.role {
             Role::Rows(rows) => {
-                let name = self.plan.views[component.view].table.name.clone();
+                let name = self.plan.views[component.view].shown_name().to_owned();
                 Target::Rows(Box::new(RowMaker::new(component.view, name, (**rows).clone(), component.shape.clone())))
             }
             &Role::Contribution { fold, component: to, accumulator } => {
@@ -311,14 +317,6 @@ impl<'s> Graph<'s> {
             }
         };
         Kept::new(component.clone(), target)
-    }
-
-    /// Returns the source from which, through whatever views, an input comes.
-    fn source_of(&self, input: Input) -> usize {
-        match input {
-            Input::Source(source) => source,
-            Input::View(view) => self.source_of(self.plan.views[view].input),
-        }
     }
 
     fn table(&self, table: TableOutlet) -> Stream<'s, Epoch, Vec<()>> {
@@ -349,10 +347,7 @@ fn key_types(fold: &Fold) -> Vec<DataType> {
 
 /// Names a fold by its input and keys.
 pub(crate) fn fold_name(plan: &Plan, fold: &Fold) -> String {
-    let input = match fold.input {
-        Input::Source(source) => &plan.sources[source].name,
-        Input::View(view) => &plan.views[view].table.name,
-    };
+    let input = plan.name_of(fold.input);
     let keys: Vec<&str> = fold.keys.iter().map(|key| key.text.as_str()).collect();
     format!("{input} by [{}]", keys.join(", "))
 }

@@ -96,18 +96,43 @@ impl Table {
 pub struct Ledger {
     /// Records and dead letters of each source.
     sources: Vec<(u64, u64)>,
-    /// For each view that reads a source: its name, its source, and its counts.
-    views: Vec<Option<(String, usize, Counts)>>,
+    /// The accounts of each view that reads sources, itself or by a part of it.
+    rows: Vec<Account>,
+    /// For each view the index of its account, if its records are those of a source.
+    account_of: Vec<Option<usize>>,
+}
+
+/// The accounts of one view.
+struct Account {
+    view: String,
+    /// The sources that it reads, each as often as it does.
+    sources: Vec<usize>,
+    counts: Counts,
 }
 
 impl Ledger {
     fn new(plan: &Plan) -> Ledger {
-        let view = |(index, view): (usize, &crate::plan::View)| match view.input {
-            Input::Source(source) => Some((view.table.name.clone(), source, Counts { view: index, ..Counts::default() })),
-            // Its records are another view's rows, which come and go.
-            Input::View(_) => None,
-        };
-        Ledger { sources: vec![(0, 0); plan.sources.len()], views: plan.views.iter().enumerate().map(view).collect() }
+        let mut ledger = Ledger { sources: vec![(0, 0); plan.sources.len()], rows: Vec::new(), account_of: Vec::new() };
+        for view in &plan.views {
+            // The rows of other views come and go, and are no records.
+            let sources =
+                view.inputs.iter().filter_map(|input| if let Input::Source(source) = input { Some(*source) } else { None });
+            let sources: Vec<usize> = sources.collect();
+            let account = (!sources.is_empty()).then(|| ledger.account(view.shown_name()));
+            if let Some(account) = account {
+                ledger.rows[account].sources.extend(sources);
+            }
+            ledger.account_of.push(account);
+        }
+        ledger
+    }
+
+    /// Returns the account of the view of this name, which is opened if there is none.
+    fn account(&mut self, view: &str) -> usize {
+        self.rows.iter().position(|account| account.view == view).unwrap_or_else(|| {
+            self.rows.push(Account { view: view.to_owned(), sources: Vec::new(), counts: Counts::default() });
+            self.rows.len() - 1
+        })
     }
 
     fn advance_source(&mut self, source: usize, records: u64, dead_letters: u64) {
@@ -116,7 +141,8 @@ impl Ledger {
     }
 
     fn advance_view(&mut self, counts: &Counts) {
-        if let Some((_, _, held)) = &mut self.views[counts.view] {
+        if let Some(account) = self.account_of[counts.view] {
+            let held = &mut self.rows[account].counts;
             held.counted += counts.counted;
             held.filtered += counts.filtered;
             held.late += counts.late;
@@ -126,10 +152,11 @@ impl Ledger {
 
     /// Returns a row for each view, and begins anew.
     fn take_rows(&mut self) -> Vec<LedgerRow> {
-        let row = |(name, source, counts): &(String, usize, Counts)| {
-            let (read, dead_letters) = self.sources[*source];
+        let row = |Account { view, sources, counts }: &Account| {
+            let of_sources = sources.iter().map(|&source| self.sources[source]);
+            let (read, dead_letters) = of_sources.fold((0, 0), |sum, (read, dead)| (sum.0 + read, sum.1 + dead));
             LedgerRow {
-                view: name.clone(),
+                view: view.clone(),
                 read,
                 counted: counts.counted,
                 filtered: counts.filtered,
@@ -137,11 +164,9 @@ impl Ledger {
                 dead_letters: dead_letters + counts.failed,
             }
         };
-        let rows = self.views.iter().flatten().map(row).collect();
+        let rows = self.rows.iter().map(row).collect();
         self.sources.fill((0, 0));
-        for (_, _, counts) in self.views.iter_mut().flatten() {
-            *counts = Counts { view: counts.view, ..Counts::default() };
-        }
+        self.rows.iter_mut().for_each(|account| account.counts = Counts::default());
         rows
     }
 }

@@ -8,6 +8,7 @@ use crate::plan::{Body, Emit, Input, Plan};
 use crate::state::{Kind, Shape};
 
 /// Describes the dataflow as text: each source, each fold with the state that it keeps of a key, each row-wise view, and what to know before running it.
+/// What is computed for a view alone, by views that the planner has made up, stands under that view.
 #[must_use]
 pub fn text(plan: &Plan) -> String {
     let lowered = lower(plan);
@@ -16,38 +17,79 @@ pub fn text(plan: &Plan) -> String {
         let time = source.time_column.map_or("none", |column| &source.columns[column].name);
         line(&mut out, 0, &format!("source {} (event time: {time})", source.name));
     }
-    for fold in &lowered.folds {
-        write_fold(&mut out, plan, &lowered, fold);
-    }
-    for &view in &lowered.maps {
-        let view = &plan.views[view];
-        let Body::Map(map) = &view.body else { continue };
-        line(&mut out, 0, &format!("map {} → {}, no state", input_name(plan, view.input), view.table.name));
-        if let Some(filter) = &map.filter {
-            line(&mut out, 1, &format!("where {filter:?}"));
-        }
-        line(&mut out, 1, &format!("select {:?}", map.project));
+    let nodes = nodes(&lowered);
+    for node in nodes.iter().filter(|node| node.part_of(plan, &lowered).is_none()) {
+        node.write(&mut out, 0, plan, &lowered);
+        let is_part = |part: &&Node| {
+            part.part_of(plan, &lowered).is_some_and(|of| node.views(&lowered).any(|view| plan.views[view].table.name == of))
+        };
+        nodes.iter().filter(is_part).for_each(|part| part.write(&mut out, 1, plan, &lowered));
     }
     for view in &plan.views {
         for warning in &view.warnings {
-            line(&mut out, 0, &format!("warning: view {}: {warning}", view.table.name));
+            line(&mut out, 0, &format!("warning: view {}: {warning}", view.shown_name()));
         }
     }
     out
 }
 
-fn write_fold(out: &mut String, plan: &Plan, lowered: &Lowered, fold: &Fold) {
-    line(out, 0, &format!("fold {}, one state a key", fold_name(plan, fold)));
+/// What keeps or computes rows: a fold or a row-wise view, by its index.
+enum Node {
+    Fold(usize),
+    Map(usize),
+}
+
+fn nodes(lowered: &Lowered) -> Vec<Node> {
+    (0..lowered.folds.len()).map(Node::Fold).chain(lowered.maps.iter().map(|&view| Node::Map(view))).collect()
+}
+
+impl Node {
+    /// Iterates over the views that it makes rows of.
+    fn views<'a>(&'a self, lowered: &'a Lowered) -> impl Iterator<Item = usize> + 'a {
+        let (map, components) = match self {
+            Node::Map(view) => (Some(*view), &[][..]),
+            Node::Fold(fold) => (None, &lowered.folds[*fold].components[..]),
+        };
+        map.into_iter().chain(components.iter().map(|component| component.view))
+    }
+
+    /// Returns the view for which alone it is there.
+    fn part_of<'a>(&self, plan: &'a Plan, lowered: &Lowered) -> Option<&'a str> {
+        let mut of = self.views(lowered).map(|view| plan.views[view].part_of.as_deref());
+        let first = of.next().flatten()?;
+        of.all(|other| other == Some(first)).then_some(first)
+    }
+
+    fn write(&self, out: &mut String, depth: usize, plan: &Plan, lowered: &Lowered) {
+        match self {
+            Node::Fold(fold) => write_fold(out, depth, plan, lowered, &lowered.folds[*fold]),
+            Node::Map(view) => write_map(out, depth, plan, *view),
+        }
+    }
+}
+
+fn write_map(out: &mut String, depth: usize, plan: &Plan, view: usize) {
+    let view = &plan.views[view];
+    let Body::Map(map) = &view.body else { return };
+    line(out, depth, &format!("map {} → {}, no state", plan.name_of(view.inputs[0]), view.table.name));
+    if let Some(filter) = &map.filter {
+        line(out, depth + 1, &format!("where {filter:?}"));
+    }
+    line(out, depth + 1, &format!("select {:?}", map.project));
+}
+
+fn write_fold(out: &mut String, depth: usize, plan: &Plan, lowered: &Lowered, fold: &Fold) {
+    line(out, depth, &format!("fold {}, one state a key", fold_name(plan, fold)));
     for component in &fold.components {
-        line(out, 1, &format!("{}: {}", plan.views[component.view].table.name, state(component)));
+        line(out, depth + 1, &format!("{}: {}", plan.views[component.view].table.name, state(component)));
         if let Some(feed) = &component.feed {
             if let Some(filter) = &feed.filter {
-                line(out, 2, &format!("where {filter:?}"));
+                line(out, depth + 2, &format!("where {filter:?}"));
             }
         } else {
-            line(out, 2, "fed by distinct counts");
+            line(out, depth + 2, "fed by distinct counts");
         }
-        line(out, 2, &result(plan, lowered, component));
+        line(out, depth + 2, &result(plan, lowered, component));
     }
 }
 
@@ -95,13 +137,6 @@ fn seconds(micros: i64) -> String {
     if rest == 0 { format!("{whole} s") } else { format!("{micros} µs") }
 }
 
-fn input_name(plan: &Plan, input: Input) -> &str {
-    match input {
-        Input::Source(source) => &plan.sources[source].name,
-        Input::View(view) => &plan.views[view].table.name,
-    }
-}
-
 fn line(out: &mut String, depth: usize, text: &str) {
     let _ = writeln!(out, "{:1$}{text}", "", depth * 2);
 }
@@ -131,7 +166,7 @@ pub fn graphviz(plan: &Plan) -> String {
     for (index, view) in plan.views.iter().enumerate() {
         node(&mut out, &place(plan, Input::View(index)), "note");
         if lowered.maps.contains(&index) {
-            edge(&mut out, &place(plan, view.input), &place(plan, Input::View(index)));
+            edge(&mut out, &place(plan, view.inputs[0]), &place(plan, Input::View(index)));
         }
     }
     out.push_str("}\n");
@@ -140,7 +175,7 @@ pub fn graphviz(plan: &Plan) -> String {
 
 fn place(plan: &Plan, input: Input) -> String {
     let kind = if matches!(input, Input::Source(_)) { "source" } else { "view" };
-    format!("{kind} {}", input_name(plan, input))
+    format!("{kind} {}", plan.name_of(input))
 }
 
 fn node(out: &mut String, name: &str, shape: &str) {

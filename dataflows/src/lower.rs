@@ -7,7 +7,7 @@
 
 use arrow::datatypes::DataType;
 
-use crate::plan::{Aggregate, Aggregation, Body, Emit, Expression, Function, Input, Map, Plan, View, Window};
+use crate::plan::{Aggregate, Aggregation, Body, Emit, Expression, Function, Input, Map, Plan, TimeBound, View, Window};
 use crate::state::{Grid, Kind, Rule, Shape};
 
 /// The nodes of a job's dataflow.
@@ -28,8 +28,8 @@ pub struct Fold {
     pub stamped: bool,
     /// The key, over the input's columns.
     pub keys: Vec<Expression>,
-    /// Index into `keys` of a column that bounds the key's event time.
-    pub key_time_bound: Option<usize>,
+    /// The key (as an index into `keys`) that bounds the event time.
+    pub key_time_bound: Option<TimeBound>,
     /// What is kept of each key.
     pub components: Vec<Component>,
 }
@@ -147,9 +147,10 @@ enum Part {
 }
 
 fn parts<'a>(index: usize, view: &'a View, aggregation: &'a Aggregation) -> Vec<Wanted<'a>> {
-    let wanted = |keys, part| Wanted { view: index, input: view.input, aggregation, keys, part };
+    let input = view.inputs[0];
+    let wanted = |keys, part| Wanted { view: index, input, aggregation, keys, part };
     let apart: Vec<usize> =
-        (0..aggregation.aggregates.len()).filter(|&i| is_apart(view.input, aggregation, &aggregation.aggregates[i])).collect();
+        (0..aggregation.aggregates.len()).filter(|&i| is_apart(input, aggregation, &aggregation.aggregates[i])).collect();
     // A distinct count without a filter sees every row, so that no group can be missed; NULL counts nothing, and is seen.
     let seen = apart.iter().any(|&i| aggregation.aggregates[i].filter.is_none());
     let fed = apart.len() < aggregation.aggregates.len() || !seen;
@@ -250,6 +251,6 @@ fn rows(plan: &Plan, index: usize) -> Rows {
         output: aggregation.output.clone(),
         row_schema: aggregation.row_schema.clone(),
         key: view.table.key.clone(),
-        retracts: plan.views.iter().any(|other| other.input == Input::View(index)),
+        retracts: plan.views.iter().any(|other| other.inputs.contains(&Input::View(index))),
     }
 }

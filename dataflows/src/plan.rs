@@ -4,6 +4,7 @@
 //! expressions over the columns of the view's input; where one of them needs `processing_time()`, it reads a further column, the
 //! last of the input, that holds it.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -75,15 +76,54 @@ pub struct View {
     pub emit: Emit,
     /// The query, as written.
     pub sql: String,
-    /// What it reads.
-    pub input: Input,
+    /// Name of the view that this one is a part of, if the planner has made it up: no sink holds it, and what it counts is counted for that view.
+    pub part_of: Option<String>,
+    /// What it reads: one input, or the two sides of a join.
+    pub inputs: Vec<Input>,
     /// What it does with it.
     pub body: Body,
-    /// Index of an output column that bounds the row's event time from above (a window's end): once the watermark has passed it, the row never
-    /// changes again.
-    pub time_bound: Option<usize>,
+    /// Columns that bound the row's event time, each for itself: none if a row can change at any time.
+    pub time_bounds: Vec<TimeBound>,
     /// What a person should know before running it, such as state that can only grow.
     pub warnings: Vec<String>,
+}
+
+/// A column that says when its row is settled: the row never changes again once the watermark has reached the column's value and `slack`
+/// more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeBound {
+    /// Index of a column of timestamps.
+    pub column: usize,
+    /// In microseconds.
+    pub slack: i64,
+}
+
+impl View {
+    /// Returns the name under which people know the view: that of the view that it is a part of, or its own.
+    #[must_use]
+    pub fn shown_name(&self) -> &str {
+        self.part_of.as_deref().unwrap_or(&self.table.name)
+    }
+}
+
+impl Plan {
+    /// Returns the sources from which, through whatever views, an input comes.
+    #[must_use]
+    pub fn sources_of(&self, input: Input) -> BTreeSet<usize> {
+        match input {
+            Input::Source(source) => BTreeSet::from([source]),
+            Input::View(view) => self.views[view].inputs.iter().flat_map(|&input| self.sources_of(input)).collect(),
+        }
+    }
+
+    /// Returns the name of a source or view.
+    #[must_use]
+    pub fn name_of(&self, input: Input) -> &str {
+        match input {
+            Input::Source(source) => &self.sources[source].name,
+            Input::View(view) => &self.views[view].table.name,
+        }
+    }
 }
 
 /// What a view does with its input.
@@ -117,8 +157,8 @@ pub struct Aggregation {
     pub filter: Option<Expression>,
     /// The grouping expressions other than the window's bounds, over the input.
     pub keys: Vec<Expression>,
-    /// Index into `keys` of a column that bounds the group's event time from above, when the input is a view.
-    pub key_time_bound: Option<usize>,
+    /// The key (as an index into `keys`) that bounds the group's event time, when the input is a view.
+    pub key_time_bound: Option<TimeBound>,
     /// What is kept of each group.
     pub aggregates: Vec<Aggregate>,
     /// Whether `filter`, a key or an aggregate reads `processing_time()`.

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use freshet_dataflows::plan::{Input, Plan};
+use freshet_dataflows::plan::{Input, Plan, View};
 
 use super::find;
 use crate::cli::JobOptions;
@@ -29,14 +29,11 @@ fn report(job: &Job, plan: &Plan, roles: &[Role]) -> String {
         );
         rows.push(vec!["source".to_owned(), source.name.clone(), redact::url(&source.url), time]);
     }
-    for view in &plan.views {
+    for view in plan.views.iter().filter(|view| view.part_of.is_none()) {
         let keys: Vec<&str> = view.table.key.iter().map(|&key| view.table.columns[key].name.as_str()).collect();
         let key = if keys.is_empty() { "appends".to_owned() } else { format!("key {}", keys.join(", ")) };
-        let from = match view.input {
-            Input::Source(source) => &plan.sources[source].name,
-            Input::View(input) => &plan.views[input].table.name,
-        };
-        rows.push(vec!["view".to_owned(), view.table.name.clone(), format!("from {from}"), key]);
+        let from = format!("from {}", inputs(plan, view).join(", "));
+        rows.push(vec!["view".to_owned(), view.table.name.clone(), from, key]);
     }
     for (sink, role) in job.sinks.iter().zip(roles) {
         let kind = if matches!(role, Role::Table(_)) { "tables" } else { "rows of" };
@@ -49,17 +46,29 @@ fn report(job: &Job, plan: &Plan, roles: &[Role]) -> String {
     lines.join("\n") + "\n"
 }
 
+/// Names the sources and views that a view reads, itself or by its parts.
+fn inputs<'a>(plan: &'a Plan, view: &'a View) -> Vec<&'a str> {
+    let mut names = Vec::new();
+    for &input in &view.inputs {
+        match input {
+            Input::View(part) if plan.views[part].part_of.is_some() => names.extend(inputs(plan, &plan.views[part])),
+            _ => names.push(plan.name_of(input)),
+        }
+    }
+    names.dedup();
+    names
+}
+
 fn warnings(job: &Job, plan: &Plan) -> Vec<String> {
     let is_read = |name: &String| {
-        let by_view =
-            |view: &freshet_dataflows::plan::View| matches!(view.input, Input::View(i) if plan.views[i].table.name == *name);
+        let by_view = |view: &View| view.inputs.iter().any(|&input| plan.name_of(input) == name);
         job.sinks.iter().any(|sink| sink.reads.contains(name)) || plan.views.iter().any(by_view)
     };
     let unread = job.views.iter().filter(|view| !is_read(&view.name));
     let unread =
         unread.map(|view| format!("warning: view '{}' is computed for nothing: no sink and no view reads it", view.name));
     let planned = plan.views.iter().flat_map(|view| {
-        let name = &view.table.name;
+        let name = view.shown_name();
         view.warnings.iter().map(move |warning| format!("warning: view '{name}': {warning}"))
     });
     planned.chain(unread).collect()

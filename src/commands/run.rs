@@ -93,7 +93,7 @@ fn cluster(options: &RunOptions) -> Result<Option<Cluster>, Failure> {
 
 fn numbers(job: &Job, plan: &Plan) -> Stats {
     let sources: Vec<String> = job.sources.iter().map(|source| source.name.clone()).collect();
-    let views: Vec<String> = plan.views.iter().map(|view| view.table.name.clone()).collect();
+    let views: Vec<String> = plan.views.iter().map(|view| view.shown_name().to_owned()).collect();
     let sinks: Vec<(String, String)> = job.sinks.iter().map(|sink| (sink.name.clone(), sink.url.clone())).collect();
     Stats::new(&sources, &views, &sinks)
 }
@@ -108,7 +108,7 @@ fn listen(options: &RunOptions, job: &Job, stats: &Arc<Stats>) -> Result<Option<
 fn warn(plan: &Plan) {
     for view in &plan.views {
         for warning in &view.warnings {
-            tracing::warn!("view '{}': {warning}", view.table.name);
+            tracing::warn!("view '{}': {warning}", view.shown_name());
         }
     }
 }

@@ -109,7 +109,7 @@ impl Appender {
     fn count(&self, rows: u64) {
         self.shared.stats.sinks[self.stats].rows.fetch_add(rows, Ordering::Relaxed);
         if let Some(view) = self.view {
-            self.shared.stats.views[view].upserts.fetch_add(rows, Ordering::Relaxed);
+            self.shared.stats.view(view).upserts.fetch_add(rows, Ordering::Relaxed);
         }
     }
 }

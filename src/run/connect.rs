@@ -176,10 +176,8 @@ impl Connected {
 
     /// Returns the source from which append-only rows come.
     fn source_of(&self, input: Input) -> usize {
-        match input {
-            Input::Source(source) => source,
-            Input::View(view) => self.source_of(self.plan.views[view].input),
-        }
+        let sources = self.plan.sources_of(input);
+        sources.first().copied().expect("invariant: every view comes from a source")
     }
 }
 

@@ -73,7 +73,7 @@ impl SinkNumbers {
         }
         for side in sides {
             if let Side::Counted(counts) = side {
-                let view = &self.shared.stats.views[counts.view];
+                let view = self.shared.stats.view(counts.view);
                 add(&view.counted, counts.counted);
                 add(&view.filtered, counts.filtered);
                 add(&view.late, counts.late);
@@ -92,7 +92,7 @@ impl SinkNumbers {
         let show = self.shown.elapsed() >= SHOW_INTERVAL;
         let mut rows = 0;
         for changes in &commit.views {
-            let view = &self.shared.stats.views[self.views[changes.view]];
+            let view = self.shared.stats.view(self.views[changes.view]);
             add(&view.upserts, changes.upserts.num_rows() as u64);
             add(&view.deletes, changes.deletes.num_rows() as u64);
             rows += changes.upserts.num_rows() + changes.deletes.num_rows();

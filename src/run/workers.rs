@@ -127,7 +127,7 @@ fn wiring(work: &Work, own: WorkerParts, place: (usize, usize), sources: &Arc<Mu
         appends: own.appends.into_iter().enumerate().map(|(index, sink)| append(connected, index, sink, shared)).collect(),
         stores: stores(work),
         keys: Arc::new(move |view, change| {
-            counting.stats.views[view].state_keys.fetch_add(change.cast_unsigned(), Ordering::Relaxed);
+            counting.stats.view(view).state_keys.fetch_add(change.cast_unsigned(), Ordering::Relaxed);
         }),
     }
 }

@@ -31,32 +31,33 @@ pub struct Partials<'s> {
     pub sides: Stream<'s, Epoch, Vec<Side>>,
 }
 
-/// The watermark of a source in the first epoch of a run.
-#[derive(Debug, Clone, Copy)]
+/// The watermark that an operator goes by in the first epoch of a run: the least of its sources'.
+#[derive(Debug, Clone)]
 pub struct Announcement {
-    /// Index of the source.
-    pub source: usize,
+    /// Indices of the sources.
+    pub sources: Vec<usize>,
     /// The epoch.
     pub epoch: Epoch,
     /// The watermark.
     pub watermark: Timestamp,
 }
 
-/// The watermarks of a source that have been announced and may still be needed.
+/// The watermarks that have been announced and may still be needed.
 pub(crate) struct Announced {
-    source: usize,
+    sources: Vec<usize>,
     by_epoch: BTreeMap<Epoch, Timestamp>,
 }
 
 impl Announced {
     /// Begins with the watermark of the run's first epoch.
     pub(crate) fn new(begin: Announcement) -> Announced {
-        Announced { source: begin.source, by_epoch: BTreeMap::from([(begin.epoch, begin.watermark)]) }
+        Announced { sources: begin.sources, by_epoch: BTreeMap::from([(begin.epoch, begin.watermark)]) }
     }
 
     /// Takes in the seal of `epoch`, which holds the watermark of the next one.
     pub(crate) fn advance(&mut self, epoch: Epoch, seal: &Seal) {
-        self.by_epoch.insert(epoch + 1, seal.watermarks[self.source]);
+        let least = self.sources.iter().map(|&source| seal.watermarks[source]).min();
+        self.by_epoch.insert(epoch + 1, least.unwrap_or(Timestamp::MAX));
     }
 
     pub(crate) fn of(&self, epoch: Epoch) -> Option<Timestamp> {

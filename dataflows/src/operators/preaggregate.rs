@@ -14,7 +14,7 @@ use crate::changes::{Counts, Partial, Side};
 use crate::expressions::Values;
 use crate::keys::{Interner, KeyCodec};
 use crate::lower::{Component, Feed};
-use crate::plan::Expression;
+use crate::plan::{Expression, TimeBound};
 use crate::state::{Accumulator, Accumulators, Grid, Group, Kind, Rule, Shape, Slot, State};
 
 /// What a fold's partial aggregation needs to know, fixed for the run.
@@ -27,13 +27,13 @@ pub struct Context {
     pub time_column: Option<usize>,
     /// The fold's keys.
     pub keys: Vec<Expression>,
-    /// Index of the key that bounds the event time of a group.
-    pub key_time_bound: Option<usize>,
+    /// The key that bounds the event time of a group.
+    pub key_time_bound: Option<TimeBound>,
     /// Packs them.
     pub codec: Arc<KeyCodec>,
     /// The fold's components.
     pub components: Vec<Component>,
-    /// For each component, its view's name.
+    /// For each component, the name under which people know its view.
     pub views: Vec<String>,
 }
 
@@ -67,8 +67,8 @@ struct Part<'a> {
 /// A batch's conditions, keys and arguments.
 struct Evaluated {
     keys: Vec<ArrayRef>,
-    /// The key column that bounds a group's event time.
-    until: Option<ArrayRef>,
+    /// The key column that bounds a group's event time, and its slack.
+    until: Option<(ArrayRef, i64)>,
     /// For each component that the input feeds: its rows, and its arguments with theirs.
     feeds: Vec<Option<EvaluatedFeed>>,
 }
@@ -160,7 +160,7 @@ impl Preaggregate {
         let component = &context.components[index];
         let total = input.part.offsets.len() as u64;
         let taken = input.rows.map_or(total, |rows| rows.true_count() as u64);
-        let until = evaluated.until.as_deref();
+        let until = evaluated.until.as_ref().map(|(until, slack)| (&**until, *slack));
         let mut late = LateRows { context, index, accounts: feed.accounts, wholly: 0, sides: &mut self.sides };
         let mut target = Target { numbers: &self.numbers, states: &mut self.states, slot: index, kinds: &component.kinds };
         match &component.shape {
@@ -236,7 +236,8 @@ fn evaluate(context: &Context, batch: &RecordBatch) -> Result<Evaluated> {
         context.components.iter().map(|component| component.feed.as_ref().map(|feed| evaluate_feed(feed, batch)).transpose());
     let feeds = feeds.collect::<Result<_>>()?;
     let keys: Vec<ArrayRef> = context.keys.iter().map(|key| key.evaluate(batch)).collect::<Result<_>>()?;
-    Ok(Evaluated { feeds, until: context.key_time_bound.map(|key| Arc::clone(&keys[key])), keys })
+    let until = context.key_time_bound.map(|bound| (Arc::clone(&keys[bound.column]), bound.slack));
+    Ok(Evaluated { feeds, until, keys })
 }
 
 fn evaluate_feed(feed: &Feed, batch: &RecordBatch) -> Result<EvaluatedFeed> {
@@ -374,13 +375,14 @@ impl Target<'_> {
         }
     }
 
-    /// Adds rows to groups; `until` bounds the event time of each.
-    fn take_group(&mut self, input: &Input<'_>, until: Option<&dyn Array>) {
+    /// Adds rows to groups; `until` and the slack behind it bound the event time of each.
+    fn take_group(&mut self, input: &Input<'_>, until: Option<(&dyn Array, i64)>) {
         let kinds = self.kinds;
-        let until = until.map(|until| until.as_primitive::<TimestampMicrosecondType>());
+        let until = until.map(|(until, slack)| (until.as_primitive::<TimestampMicrosecondType>(), slack));
         for row in input.rows() {
             let weight = input.part.weights.map_or(1, |weights| weights[row]);
-            let until = until.filter(|until| until.is_valid(row)).map(|until| until.value(row));
+            let until =
+                until.filter(|(until, _)| until.is_valid(row)).map(|(until, slack)| until.value(row).saturating_add(slack));
             let Slot::Group(group) = self.slot(row) else { unreachable!("a component has one shape") };
             let group = group.get_or_insert_with(|| Group::empty(until, kinds));
             group.rows += weight;

@@ -95,7 +95,7 @@ pub fn remap<'s>(
     deltas: Stream<'s, Epoch, Vec<Delta>>,
 ) -> (Stream<'s, Epoch, Vec<Delta>>, Stream<'s, Epoch, Vec<Side>>) {
     let remapper = Remapper {
-        name: view.table.name.clone(),
+        name: view.shown_name().to_owned(),
         index,
         map,
         input_codec: RowCodec::new(input.0.table.arrow()),

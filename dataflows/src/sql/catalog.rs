@@ -33,7 +33,7 @@ impl Catalog<'_> {
                     name: name.clone(),
                     columns: columns.clone(),
                     time: *time_column,
-                    time_bound: None,
+                    time_bounds: Vec::new(),
                     window: None,
                 })
             }
@@ -45,13 +45,13 @@ impl Catalog<'_> {
     }
 
     fn changes(&self, index: usize) -> Relation {
-        let View { table: TableSchema { name, columns, .. }, time_bound, .. } = &self.views[index].view;
+        let View { table: TableSchema { name, columns, .. }, time_bounds, .. } = &self.views[index].view;
         Relation::of(Base {
             input: Input::View(index),
             name: name.clone(),
             columns: columns.clone(),
             time: None,
-            time_bound: *time_bound,
+            time_bounds: time_bounds.clone(),
             window: None,
         })
     }

@@ -10,9 +10,10 @@ use freshet_model::ColumnType;
 use super::aggregate;
 use super::compile::{Compiler, column_type};
 use super::error::{Planned, Refusal};
+use super::hidden::{Lowering, unique};
 use super::relation::{Base, Relation, WindowCall, column, reads_processing_time};
 use super::text;
-use crate::plan::{Aggregate, Expression, Window};
+use crate::plan::{Aggregate, Expression, TimeBound, Window};
 
 /// What a column of the groups' row is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +42,7 @@ pub(super) struct RowColumn {
 pub(super) struct Groups {
     pub(super) filter: Option<Expression>,
     pub(super) keys: Vec<Expression>,
-    pub(super) key_time_bound: Option<usize>,
+    pub(super) key_time_bound: Option<TimeBound>,
     pub(super) aggregates: Vec<Aggregate>,
     pub(super) needs_processing_time: bool,
     pub(super) row: Vec<RowColumn>,
@@ -60,10 +61,10 @@ impl Groups {
 }
 
 /// Groups a relation as an aggregate node says.
-pub(super) fn group(input: Relation, node: &AggregateNode) -> Planned<Relation> {
+pub(super) fn group(mut input: Relation, node: &AggregateNode, lowering: &mut Lowering<'_, '_>) -> Planned<Relation> {
     if input.groups.is_some() {
-        let remedy = "write the inner aggregate as a view of its own and read that view in FROM";
-        return Err(Refusal::new("there are several levels of GROUP BY in one view", remedy));
+        let exprs: Vec<Expr> = node.group_expr.iter().chain(&node.aggr_expr).cloned().collect();
+        input = lowering.hide(input, node.input.schema(), &exprs)?;
     }
     if node.group_expr.is_empty() && input.base.window.is_none() {
         let remedy = "group by something; for one row over everything: SELECT 'all' AS scope, … GROUP BY scope";
@@ -125,7 +126,7 @@ pub(super) struct Grouping<'a> {
     pub(super) texts: Vec<String>,
     pub(super) needs_processing_time: bool,
     keys: Vec<Expression>,
-    key_time_bound: Option<usize>,
+    key_time_bound: Option<TimeBound>,
     windows: bool,
     row: Vec<RowColumn>,
 }
@@ -193,8 +194,10 @@ impl<'a> Grouping<'a> {
                 self.keys.len() - 1
             }
         };
-        if plain.is_some() && plain == base.time_bound {
-            self.key_time_bound = Some(index);
+        if self.key_time_bound.is_none()
+            && let Some(bound) = base.time_bounds.iter().find(|bound| Some(bound.column) == plain)
+        {
+            self.key_time_bound = Some(TimeBound { column: index, slack: bound.slack });
         }
         Ok(self.row_column(name, column_type, Origin::Key(index), &given))
     }
@@ -206,18 +209,13 @@ impl<'a> Grouping<'a> {
         if let Some(known) = self.row.iter().find(|c| c.origin == origin) {
             return known.restored.clone();
         }
-        let taken = |name: &str| self.row.iter().any(|c| c.name == name);
-        let mut unique = name.clone();
-        let mut number = 2;
-        while taken(&unique) {
-            unique = format!("{name} #{number}");
-            number += 1;
-        }
+        let taken: Vec<String> = self.row.iter().map(|c| c.name.clone()).collect();
+        let name = unique(&name, &taken);
         let restored = match *given == column_type.arrow() {
-            true => column(&unique),
-            false => cast(column(&unique), given.clone()),
+            true => column(&name),
+            false => cast(column(&name), given.clone()),
         };
-        self.row.push(RowColumn { name: unique, column_type, origin, restored: restored.clone() });
+        self.row.push(RowColumn { name, column_type, origin, restored: restored.clone() });
         restored
     }
 

@@ -1,14 +1,15 @@
 //! From SQL to a [`Plan`].
 //!
 //! DataFusion parses, resolves names and settles types; what it makes of a view is then put into the one shape that Freshet can
-//! keep: a filter and expressions over the input, at most one GROUP BY, a filter and expressions over its groups.
+//! keep: a filter and expressions over the input, at most one GROUP BY, a filter and expressions over its groups. What has a state of its own
+//! below that becomes a hidden view, which the rest reads.
 //!
 //! ```text
 //!   text ─ syntax, clauses ─→ one SELECT of supported clauses
 //!        ─ tables, window, functions, types ─→ DataFusion's logical plan
 //!        ─ DataFusion's analyzer ─→ the same with all types settled
 //!        ─ relation, group, aggregate ─→ columns and filter over the input, groups, columns and filter over the groups
-//!        ─ compile, view, key ─→ View
+//!        ─ compile, view, key ─→ View, and before it the hidden views that it reads (hidden)
 //! ```
 //!
 //! No rule of DataFusion's optimizer moves anything between the levels: a HAVING stays above its GROUP BY.
@@ -20,6 +21,7 @@ mod compile;
 mod error;
 mod functions;
 mod group;
+mod hidden;
 mod interval;
 mod key;
 mod order;
@@ -48,6 +50,7 @@ use crate::plan::{Emit, Plan, SourcePlan};
 use catalog::{Catalog, KnownView};
 use error::{Planned, Refusal};
 use functions::Functions;
+use hidden::Lowering;
 use relation::Relation;
 use syntax::Spelling;
 use tables::{Entry, Names};
@@ -99,7 +102,8 @@ fn plan_views(sources: &[SourcePlan], views: &[ViewDefinition]) -> Result<Plan, 
     let mut catalog = Catalog { sources, views: Vec::with_capacity(views.len()) };
     for index in order {
         let definition = &views[index];
-        let known = view(definition, &queries[index].0, &tables, &catalog).map_err(|refusal| refusal.about(&definition.name))?;
+        let known =
+            view(definition, &queries[index].0, &tables, &mut catalog).map_err(|refusal| refusal.about(&definition.name))?;
         tables.insert(&definition.name, Entry::View(catalog.views.len()), known.view.table.arrow());
         catalog.views.push(known);
     }
@@ -134,19 +138,21 @@ fn parse(sources: &[SourcePlan], views: &[ViewDefinition], functions: &Functions
     views.iter().map(|view| parse(view).map_err(|refusal| refusal.about(&view.name))).collect()
 }
 
-fn view(definition: &ViewDefinition, query: &Query, tables: &Names<'_>, catalog: &Catalog<'_>) -> Planned<KnownView> {
+fn view(definition: &ViewDefinition, query: &Query, tables: &Names<'_>, catalog: &mut Catalog<'_>) -> Planned<KnownView> {
     // DataFusion has rules that panic on rare literals; nothing of what they were working on is used afterwards.
     let planned = catch_unwind(AssertUnwindSafe(|| plan_view(definition, query, tables, catalog)));
     let remedy = "write its expressions in another way, beginning with the literals";
     planned.unwrap_or_else(|_| Err(Refusal::new("planning the query failed inside DataFusion", remedy)))
 }
 
-fn plan_view(definition: &ViewDefinition, query: &Query, tables: &Names<'_>, catalog: &Catalog<'_>) -> Planned<KnownView> {
+fn plan_view(definition: &ViewDefinition, query: &Query, tables: &Names<'_>, catalog: &mut Catalog<'_>) -> Planned<KnownView> {
     // Literals with a point are exact decimals, as in PostgreSQL; text is Utf8, as in the sources' batches.
     let options = ParserOptions::new().with_parse_float_as_decimal(true).with_map_string_types_to_utf8view(false);
     let planner = SqlToRel::new_with_options(tables, options);
     let plan = planner.sql_statement_to_plan(Statement::Query(Box::new(query.clone())))?;
     let plan = Analyzer::new().execute_and_check(plan, &ConfigOptions::default(), |_, _| {})?;
     let names: Vec<String> = plan.schema().fields().iter().map(|field| field.name().clone()).collect();
-    view::build(definition, Relation::lower(&plan, catalog)?, &names, catalog)
+    let mut lowering = Lowering::new(catalog, &definition.name);
+    let relation = Relation::lower(&plan, &mut lowering)?;
+    view::build(&view::Part { definition, of: None }, relation, &names, &mut lowering)
 }

@@ -16,13 +16,13 @@ use datafusion_expr::utils::split_conjunction_owned;
 use datafusion_expr::{Expr, LogicalPlan, lit};
 use freshet_model::Column as TableColumn;
 
-use super::catalog::Catalog;
 use super::error::{Planned, Refusal};
 use super::functions::PROCESSING_TIME;
 use super::group::{self, Groups};
+use super::hidden::Lowering;
 use super::tables::Table;
 use super::window::{WINDOW_COLUMNS, WindowTable, width};
-use crate::plan::{Input, Window};
+use crate::plan::{Input, TimeBound, Window};
 
 /// Name of the column behind the last one of a source that holds the epoch's processing time.
 pub(super) const PROCESSING_TIME_COLUMN: &str = "processing_time()";
@@ -36,8 +36,8 @@ pub(super) struct Base {
     pub(super) columns: Vec<TableColumn>,
     /// Index of a source's event-time column.
     pub(super) time: Option<usize>,
-    /// Index of a view's column that bounds its rows' event time.
-    pub(super) time_bound: Option<usize>,
+    /// A view's columns that bound its rows' event time.
+    pub(super) time_bounds: Vec<TimeBound>,
     pub(super) window: Option<WindowCall>,
 }
 
@@ -103,33 +103,38 @@ impl Relation {
     /// Lowers an analyzed plan.
     ///
     /// # Errors
-    /// Refuses what cannot be kept as one filter, at most one aggregation, and one more filter.
-    pub(super) fn lower(plan: &LogicalPlan, catalog: &Catalog<'_>) -> Planned<Relation> {
+    /// Refuses what cannot be kept as one filter, at most one aggregation, and one more filter, over what may be views of their own.
+    pub(super) fn lower(plan: &LogicalPlan, lowering: &mut Lowering<'_, '_>) -> Planned<Relation> {
         match plan {
             LogicalPlan::TableScan(scan) => match (scan.source.as_ref() as &dyn Any).downcast_ref::<Table>() {
-                Some(table) => Ok(catalog.relation(table.entry)),
+                Some(table) => Ok(lowering.catalog.relation(table.entry)),
                 None => Err(Refusal::new(format!("'{}' is no table", scan.table_name), "read a source or a view")),
             },
-            LogicalPlan::SubqueryAlias(alias) => Relation::lower(&alias.input, catalog),
+            LogicalPlan::SubqueryAlias(alias) => Relation::lower(&alias.input, lowering),
             LogicalPlan::Filter(filter) => {
-                let mut relation = Relation::lower(&filter.input, catalog)?;
+                let mut relation = Relation::lower(&filter.input, lowering)?;
                 let predicate = relation.bind(&filter.predicate, filter.input.schema())?;
                 relation.filter.extend(split_conjunction_owned(predicate));
                 Ok(relation)
             }
             LogicalPlan::Projection(projection) => {
-                let mut relation = Relation::lower(&projection.input, catalog)?;
+                let mut relation = Relation::lower(&projection.input, lowering)?;
                 let schema = projection.input.schema();
                 relation.columns = projection.expr.iter().map(|e| relation.bind(e, schema)).collect::<Planned<_>>()?;
                 Ok(relation)
             }
-            LogicalPlan::Aggregate(aggregate) => group::group(Relation::lower(&aggregate.input, catalog)?, aggregate),
+            LogicalPlan::Aggregate(aggregate) => group::group(Relation::lower(&aggregate.input, lowering)?, aggregate, lowering),
             LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref::<WindowTable>() {
-                Some(table) => Relation::lower(&table.input, catalog)?.windowed(table),
+                Some(table) => Relation::lower(&table.input, lowering)?.windowed(table),
                 None => Err(unsupported(extension.node.name())),
             },
             other => Err(unsupported(other.display().to_string().split(':').next().unwrap_or_default())),
         }
+    }
+
+    /// The columns that the relation's expressions see.
+    pub(super) fn fields(&self) -> Vec<Field> {
+        self.groups.as_ref().map_or_else(|| self.base.fields(), Groups::fields)
     }
 
     /// Writes an expression over the columns that `schema` names in terms of what this relation reads.

@@ -7,13 +7,14 @@ use datafusion_expr::{Expr, cast};
 use freshet_model::{Column, ColumnType, TableSchema};
 
 use super::ViewDefinition;
-use super::catalog::{Catalog, KnownView};
+use super::catalog::KnownView;
 use super::compile::{Compiler, column_type};
 use super::error::{Planned, Refusal};
-use super::group::{Groups, Origin};
-use super::key::{self, Part};
+use super::group::Origin;
+use super::hidden::Lowering;
+use super::key;
 use super::relation::{Base, Relation, column, reads_processing_time};
-use crate::plan::{Aggregation, Body, Emit, Expression, Input, Map, View, Window};
+use crate::plan::{Aggregation, Body, Emit, Expression, Input, Map, TimeBound, View, Window};
 
 /// A column of a view.
 struct Output {
@@ -25,15 +26,22 @@ struct Output {
     plain: Option<usize>,
 }
 
+/// What a view is to be called, and whether the planner has made it up.
+pub(super) struct Part<'a> {
+    pub(super) definition: &'a ViewDefinition,
+    /// The view that it is a part of.
+    pub(super) of: Option<&'a str>,
+}
+
 /// Builds the view that a definition's lowered query stands for; `names` are its columns' names.
 pub(super) fn build(
-    definition: &ViewDefinition,
+    part: &Part<'_>,
     relation: Relation,
     names: &[String],
-    catalog: &Catalog<'_>,
+    lowering: &mut Lowering<'_, '_>,
 ) -> Planned<KnownView> {
-    let fields = relation.groups.as_ref().map_or_else(|| relation.base.fields(), Groups::fields);
-    let compiler = Compiler::new(fields)?;
+    let definition = part.definition;
+    let compiler = Compiler::new(relation.fields())?;
     if let (Some(call), None) = (&relation.base.window, &relation.groups) {
         let remedy = "write GROUP BY window_start, window_end and select what is kept of each window";
         return Err(Refusal::new(format!("{}() without GROUP BY", call.function), remedy));
@@ -41,20 +49,25 @@ pub(super) fn build(
     let outputs = outputs(&relation, names, &compiler)?;
     let plain: Vec<Option<usize>> = outputs.iter().map(|output| output.plain).collect();
     let columns: Vec<Column> = outputs.iter().map(|output| output.column.clone()).collect();
-    let time_bound = time_bound(&relation, &plain);
-    check_emit(definition.emit, &relation, time_bound)?;
-    let parts = parts(&relation, &plain, catalog);
+    let time_bounds = time_bounds(&relation, &plain);
+    check_emit(definition.emit, &relation, &time_bounds)?;
+    let parts = parts(&relation, &plain, lowering);
     let mut warnings = Vec::new();
-    let key = keys(definition, &relation, &columns, &parts, &mut warnings)?;
-    warnings.extend(growth(&definition.name, &relation));
+    // Other views read a hidden one by its rows, whether they can be told apart or not.
+    let key = match part.of {
+        Some(_) => key::derive(&parts).unwrap_or_default(),
+        None => keys(definition, &relation, &columns, &parts, &mut warnings)?,
+    };
+    warnings.extend(growth(part, &relation));
     let time_column = relation.base.time.filter(|_| relation.groups.is_none());
     let time_column = time_column.and_then(|time| plain.iter().position(|&column| column == Some(time)));
     let table = TableSchema { name: definition.name.clone(), columns, key, time_column };
     let map = map(&relation, &outputs, table.arrow(), &compiler)?;
     let inline = inlined(&relation, &outputs);
-    let (input, sql) = (relation.base.input, definition.sql.clone());
+    let (inputs, sql) = (vec![relation.base.input], definition.sql.clone());
     let body = body(relation, map);
-    let view = View { table, emit: definition.emit, sql, input, body, time_bound, warnings };
+    let part_of = part.of.map(str::to_owned);
+    let view = View { table, emit: definition.emit, sql, part_of, inputs, body, time_bounds, warnings };
     Ok(KnownView { view, parts, inline })
 }
 
@@ -94,26 +107,37 @@ fn output(relation: &Relation, name: &str, expr: Expr, compiler: &Compiler) -> P
     Ok(Output { column: Column { name: name.to_owned(), column_type }, expr, compiled, plain })
 }
 
-/// Returns the output column after which, in event time, a row cannot change.
-fn time_bound(relation: &Relation, plain: &[Option<usize>]) -> Option<usize> {
-    // A session may still grow, or be swallowed, when the watermark has passed its end.
-    let is_session = relation.base.window.as_ref().is_some_and(|call| matches!(call.window, Window::Session { .. }));
-    let bounds = |row: usize| match &relation.groups {
+/// Returns the output columns after which, in event time, a row cannot change.
+fn time_bounds(relation: &Relation, plain: &[Option<usize>]) -> Vec<TimeBound> {
+    let window = relation.base.window.as_ref().map(|call| call.window);
+    let slack = |row: usize| match &relation.groups {
         Some(groups) => match groups.row[row].origin {
-            Origin::WindowEnd => !is_session,
-            Origin::Key(key) => groups.key_time_bound == Some(key),
-            _ => false,
+            Origin::Key(key) => groups.key_time_bound.filter(|bound| bound.column == key).map(|bound| bound.slack),
+            origin => window.and_then(|window| window_slack(window, origin)),
         },
-        None => relation.base.time_bound == Some(row),
+        None => relation.base.time_bounds.iter().find(|bound| bound.column == row).map(|bound| bound.slack),
     };
-    plain.iter().position(|column| column.is_some_and(bounds))
+    let slacks = plain.iter().map(|column| column.and_then(slack));
+    slacks.enumerate().filter_map(|(column, slack)| Some(TimeBound { column, slack: slack? })).collect()
 }
 
-fn check_emit(emit: Emit, relation: &Relation, time_bound: Option<usize>) -> Planned<()> {
+/// Returns how long after a window's column its row may still change.
+fn window_slack(window: Window, origin: Origin) -> Option<i64> {
+    match (window, origin) {
+        (Window::Hop { .. }, Origin::WindowEnd) => Some(0),
+        (Window::Hop { size, .. }, Origin::WindowStart) => Some(size),
+        // A session may still grow, or be swallowed, when the watermark has passed its end: see `Rule::closing`.
+        (Window::Session { gap, .. }, Origin::WindowEnd) => Some(gap),
+        (Window::Session { gap, .. }, Origin::LastEvent) => Some(gap.saturating_mul(2)),
+        _ => None,
+    }
+}
+
+fn check_emit(emit: Emit, relation: &Relation, time_bounds: &[TimeBound]) -> Planned<()> {
     if emit == Emit::Changes {
         return Ok(());
     }
-    let closes = relation.groups.is_some() && (relation.base.window.is_some() || time_bound.is_some());
+    let closes = relation.groups.is_some() && (relation.base.window.is_some() || !time_bounds.is_empty());
     let what = if relation.groups.is_some() { "groups without a window" } else { "a view that works row by row" };
     match closes {
         true => Ok(()),
@@ -124,10 +148,10 @@ fn check_emit(emit: Emit, relation: &Relation, time_bound: Option<usize>) -> Pla
     }
 }
 
-fn parts(relation: &Relation, plain: &[Option<usize>], catalog: &Catalog<'_>) -> Vec<Part> {
+fn parts(relation: &Relation, plain: &[Option<usize>], lowering: &Lowering<'_, '_>) -> Vec<key::Part> {
     match (&relation.groups, relation.base.input) {
         (Some(groups), _) => key::parts_of_groups(groups, plain),
-        (None, Input::View(view)) => key::parts_of_view(&catalog.views[view].parts, plain),
+        (None, Input::View(view)) => key::parts_of_view(&lowering.catalog.views[view].parts, plain),
         (None, Input::Source(_)) => Vec::new(),
     }
 }
@@ -137,7 +161,7 @@ fn keys(
     definition: &ViewDefinition,
     relation: &Relation,
     columns: &[Column],
-    parts: &[Part],
+    parts: &[key::Part],
     warnings: &mut Vec<String>,
 ) -> Planned<Vec<usize>> {
     let name = &definition.name;
@@ -166,15 +190,18 @@ fn keys(
 }
 
 /// Warns of state that nothing ever closes.
-fn growth(name: &str, relation: &Relation) -> Option<String> {
+fn growth(part: &Part<'_>, relation: &Relation) -> Option<String> {
     let groups = relation.groups.as_ref()?;
     let closes = relation.base.window.is_some() || groups.key_time_bound.is_some();
     let advice = match relation.base.input {
         Input::Source(_) => "use tumble, hop or session if old groups may be forgotten",
         Input::View(_) => "add the view's window_end to GROUP BY if old groups may be forgotten",
     };
-    (!closes)
-        .then(|| format!("view '{name}' keeps each of its groups for ever, since none has a time at which it is over: {advice}"))
+    let whose = match part.of {
+        Some(view) => format!("a GROUP BY inside of view '{view}' keeps each of its"),
+        None => format!("view '{}' keeps each of its", part.definition.name),
+    };
+    (!closes).then(|| format!("{whose} groups for ever, since none has a time at which it is over: {advice}"))
 }
 
 fn map(relation: &Relation, outputs: &[Output], schema: SchemaRef, compiler: &Compiler) -> Planned<Map> {

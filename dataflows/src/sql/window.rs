@@ -88,7 +88,9 @@ fn dependencies(input: &DFSchema, window: &Window, keys: &[Expr]) -> FunctionalD
         return FunctionalDependencies::empty();
     };
     let determined_by = |bound: usize| {
-        let source = keys.iter().copied().chain([bound]).collect();
+        // The bound is named twice: DataFusion takes a dependency whose columns are all grouped by for a key of the groups, by which a GROUP BY
+        // of theirs would then group by all of their columns. It never finds one column twice.
+        let source = keys.iter().copied().chain([bound, bound]).collect();
         FunctionalDependence::new(source, (start..end).filter(|&column| column != bound).collect(), true)
     };
     FunctionalDependencies::new(vec![determined_by(start), determined_by(start + 1)])

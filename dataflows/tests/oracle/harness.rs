@@ -261,8 +261,8 @@ fn batch(partition: usize, start: usize, events: &[Event], progress: Progress) -
 }
 
 fn wiring(shared: &Arc<Shared>, worker: usize) -> Wiring {
-    let names: Vec<String> = shared.plan.views.iter().map(|view| view.table.name.clone()).collect();
-    let views: Vec<usize> = (0..names.len()).collect();
+    let is_shown = |view: &usize| shared.plan.views[*view].part_of.is_none();
+    let views: Vec<usize> = (0..shared.plan.views.len()).filter(is_shown).collect();
     let table = TableOutlet { name: "tables".to_owned(), views: views.clone(), owner: 0, open: table(shared, views) };
     Wiring {
         plan: Arc::clone(&shared.plan),
@@ -384,16 +384,16 @@ fn table(shared: &Arc<Shared>, views: Vec<usize>) -> Box<dyn FnOnce(SyncActivato
             let commit = coalescer.commit().expect("an epoch was taken");
             let mut world = shared.world.lock().expect("not poisoned");
             world.held = Some(commit.epoch);
-            apply(&shared.plan, &commit, &mut world.outcome);
+            apply(&shared.plan, &views, &commit, &mut world.outcome);
             done.store(commit.epoch + 1, Ordering::Relaxed);
         });
         Outlet { send, finished: Box::new(move || finished.load(Ordering::Relaxed)) }
     })
 }
 
-fn apply(plan: &Plan, commit: &Commit, outcome: &mut Outcome) {
+fn apply(plan: &Plan, views: &[usize], commit: &Commit, outcome: &mut Outcome) {
     for changes in &commit.views {
-        let table = &plan.views[changes.view].table;
+        let table = &plan.views[views[changes.view]].table;
         let held = outcome.tables.entry(table.name.clone()).or_default();
         for row in 0..changes.deletes.num_rows() {
             held.remove(&text(&changes.deletes, &(0..table.key.len()).collect::<Vec<_>>(), row));

@@ -29,6 +29,11 @@ const VIEWS: &[(&str, &str)] = &[
         "busy",
         "SELECT window_start, window_end, count(*) AS pages, sum(views) AS views, max(views) AS most FROM pages GROUP BY window_start, window_end",
     ),
+    (
+        "levels",
+        "SELECT window_start, n, count(*) AS users FROM (SELECT window_start, user_id, count(*) AS n \
+         FROM tumble(events, INTERVAL '1 minute') GROUP BY window_start, user_id) AS per_user WHERE n > 1 GROUP BY window_start, n",
+    ),
 ];
 
 /// Events of three partitions: nearly in order, some far behind.

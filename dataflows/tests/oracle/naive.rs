@@ -31,6 +31,7 @@ pub(crate) fn tables(events: &[Vec<Event>], records: &[EpochRecord]) -> Expected
         ("sessions".to_owned(), sessions(&met, &mut late)),
         ("totals".to_owned(), totals(&met)),
         ("busy".to_owned(), busy(&met)),
+        ("levels".to_owned(), levels(&met, &mut late)),
     ]);
     late.sort();
     Expected { tables, late }
@@ -102,6 +103,21 @@ fn busy(met: &[Met]) -> Table {
         (format!("{start}|{end}"), format!("{start}|{end}|{}|{total}|{most}", views.len()))
     };
     groups.into_iter().map(row).collect()
+}
+
+/// How many users had how many events in a minute, of those who had several.
+fn levels(met: &[Met], late: &mut Vec<Late>) -> Table {
+    let mut per_user: BTreeMap<(i64, u8), usize> = BTreeMap::new();
+    for met in met {
+        for start in windows(met, "levels", MINUTE, late) {
+            *per_user.entry((start, met.event.user)).or_default() += 1;
+        }
+    }
+    let mut users: BTreeMap<(i64, usize), usize> = BTreeMap::new();
+    for ((start, _), events) in per_user.into_iter().filter(|(_, events)| *events > 1) {
+        *users.entry((start, events)).or_default() += 1;
+    }
+    users.into_iter().map(|((start, n), users)| (format!("{start}|{n}"), format!("{start}|{n}|{users}"))).collect()
 }
 
 fn active(met: &[Met], late: &mut Vec<Late>) -> Table {

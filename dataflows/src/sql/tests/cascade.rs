@@ -1,7 +1,7 @@
 //! Views over views, and selects inside selects.
 
 use super::*;
-use crate::plan::Input;
+use crate::plan::{Input, TimeBound};
 
 const COUNTS: &str = "SELECT window_start, window_end, page_url, count(*) AS n FROM tumble(user_activity, INTERVAL '1 minute') \
      GROUP BY window_start, window_end, page_url";
@@ -16,7 +16,7 @@ fn a_row_wise_view_is_inlined_into_those_that_read_it() {
     let names: Vec<&str> = plan.views.iter().map(|v| v.table.name.as_str()).collect();
     assert_eq!(names, ["b", "a"], "each after what it reads");
     let a = &plan.views[1];
-    assert_eq!(a.input, Input::Source(0));
+    assert_eq!(a.inputs, [Input::Source(0)]);
     assert_eq!(texts(&aggregation(a).keys), ["lower(page_url)"]);
     let kept = evaluate(aggregation(a).filter.as_ref().expect("a filter"), &activity());
     assert_eq!(show(&batch(vec![kept])), ["true", "false", "true"]);
@@ -64,18 +64,21 @@ fn a_view_over_an_aggregated_view_reads_its_changes() {
     .expect("planned");
     let [_, by_window, rows, for_ever, renamed] = plan.views.as_slice() else { panic!("five views") };
 
-    assert_eq!((by_window.input, by_window.time_bound), (Input::View(0), Some(0)));
-    assert_eq!(aggregation(by_window).key_time_bound, Some(0));
+    let end = |column| TimeBound { column, slack: 0 };
+    assert_eq!((&by_window.inputs[..], &by_window.time_bounds[..]), (&[Input::View(0)][..], &[end(0)][..]));
+    assert_eq!(aggregation(by_window).key_time_bound, Some(end(0)));
     assert_eq!(columns(by_window), ["window_end timestamp", "total bigint", "last_page varchar(255)"]);
     assert_eq!(by_window.warnings, [""; 0]);
 
-    assert_eq!((rows.input, rows.time_bound, rows.table.time_column), (Input::View(0), None, None));
+    let start = TimeBound { column: 2, slack: 60 * SECOND };
+    assert_eq!((&rows.inputs[..], &rows.time_bounds[..]), (&[Input::View(0)][..], &[start][..]));
+    assert_eq!(rows.table.time_column, None);
     assert_eq!(key(rows), ["window_start", "page_url"]);
 
-    assert_eq!(for_ever.input, Input::View(2));
+    assert_eq!(for_ever.inputs, [Input::View(2)]);
     assert!(for_ever.warnings[0].contains("view 'd' keeps each of its groups for ever"), "{:?}", for_ever.warnings);
 
-    assert_eq!((renamed.time_bound, key(renamed)), (Some(1), vec!["e", "p"]));
+    assert_eq!((&renamed.time_bounds[..], key(renamed)), (&[end(1)][..], vec!["e", "p"]));
 }
 
 #[test]
@@ -90,7 +93,7 @@ fn groups_without_a_window_are_warned_of() {
     let view = view("SELECT page_url, count(*) AS n FROM user_activity GROUP BY page_url");
     assert_eq!(view.warnings.len(), 1);
     assert!(view.warnings[0].contains("'a'") && view.warnings[0].contains("tumble"), "{:?}", view.warnings);
-    assert_eq!((key(&view), view.time_bound), (vec!["page_url"], None));
+    assert_eq!((key(&view), view.time_bounds.len()), (vec!["page_url"], 0));
 }
 
 #[test]
@@ -119,4 +122,46 @@ fn the_processing_time_is_that_of_the_event_everywhere() {
     assert!(aggregation(&plan.views[1]).needs_processing_time);
     let slow = aggregation(&plan.views[2]).aggregates[0].filter.as_ref().expect("a filter");
     assert_eq!(show(&batch(vec![evaluate(slow, &activity())])), ["true", "true", "false"]);
+}
+
+#[test]
+fn several_levels_of_group_by_become_a_view_that_reads_a_hidden_one() {
+    let plan = job(&[&format!(
+        "SELECT window_end, n, count(*) AS pages FROM (SELECT window_end, n FROM ({COUNTS}) AS c WHERE n > 1) AS d GROUP BY window_end, n"
+    )]);
+    let plan = plan.expect("planned");
+    let [hidden, shown] = plan.views.as_slice() else { panic!("two views") };
+    assert_eq!((hidden.table.name.as_str(), hidden.part_of.as_deref(), hidden.shown_name()), ("a$1", Some("a"), "a"));
+    assert_eq!(columns(hidden), ["window_end timestamp", "n bigint"], "only what is read");
+    assert_eq!(texts(&aggregation(hidden).keys), ["page_url"]);
+    assert_eq!(aggregation(hidden).output.filter.as_ref().map(|f| f.text.as_str()), Some("\"count(*)\" > 1"));
+    assert_eq!((&shown.inputs[..], shown.part_of.as_deref()), (&[Input::View(0)][..], None));
+    assert_eq!((key(shown), shown.warnings.len()), (vec!["window_end", "n"], 0));
+    assert_eq!(aggregation(shown).key_time_bound, Some(TimeBound { column: 0, slack: 0 }));
+    assert_eq!(plan.sources_of(Input::View(1)).into_iter().collect::<Vec<_>>(), [0]);
+}
+
+#[test]
+fn a_with_query_that_aggregates_can_be_aggregated_again_and_again() {
+    let plan =
+        job(&["WITH per_user AS (SELECT user_id, page_url, count(*) AS n FROM user_activity GROUP BY user_id, page_url), \
+         most AS (SELECT user_id, max(n) AS most FROM per_user GROUP BY user_id) \
+         SELECT 'all' AS scope, count(*) AS users FROM most GROUP BY scope"])
+        .expect("planned");
+    let names: Vec<&str> = plan.views.iter().map(|view| view.table.name.as_str()).collect();
+    assert_eq!(names, ["a$1", "a$2", "a"]);
+    assert!(plan.views[0].warnings[0].contains("a GROUP BY inside of view 'a'"), "{:?}", plan.views[0].warnings);
+    assert_eq!(columns(&plan.views[1]), ["user_id varchar(50)"], "a row without columns is still a row");
+}
+
+#[test]
+fn groups_by_the_end_of_a_session_close_when_the_session_can_no_longer_change() {
+    let plan = job(&[
+        "SELECT user_id, window_end, last_event FROM session(user_activity, INTERVAL '5 minutes', user_id) GROUP BY window_end, user_id, last_event",
+        "SELECT window_end, count(*) AS n FROM a GROUP BY window_end",
+    ])
+    .expect("planned");
+    let bounds = [TimeBound { column: 1, slack: 300 * SECOND }, TimeBound { column: 2, slack: 600 * SECOND }];
+    assert_eq!(plan.views[0].time_bounds, bounds);
+    assert_eq!(aggregation(&plan.views[1]).key_time_bound, Some(TimeBound { column: 0, slack: 300 * SECOND }));
 }

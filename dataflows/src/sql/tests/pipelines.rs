@@ -1,7 +1,7 @@
 //! The views of pipeline 1.
 
 use super::*;
-use crate::plan::{Function, Input, Window};
+use crate::plan::{Function, Input, TimeBound, Window};
 
 const MINUTE: i64 = 60 * SECOND;
 
@@ -13,7 +13,9 @@ fn page_view_counts() {
     );
     assert_eq!(columns(&view), ["window_start timestamp", "window_end timestamp", "page_url varchar(255)", "view_count bigint"]);
     assert_eq!(key(&view), ["window_start", "page_url"]);
-    assert_eq!((view.input, view.time_bound, view.table.time_column), (Input::Source(0), Some(1), None));
+    assert_eq!((&view.inputs[..], view.table.time_column), (&[Input::Source(0)][..], None));
+    let bounds = [TimeBound { column: 0, slack: 60 * SECOND }, TimeBound { column: 1, slack: 0 }];
+    assert_eq!(view.time_bounds, bounds);
     assert_eq!(view.warnings, [""; 0]);
 
     let body = aggregation(&view);
@@ -70,7 +72,8 @@ fn user_sessions() {
         ["user_id varchar(50)", "session_start_time timestamp", "session_end_time timestamp", "session_duration_seconds bigint"];
     assert_eq!(columns(&view), names);
     assert_eq!(key(&view), ["user_id", "session_start_time"]);
-    assert_eq!(view.time_bound, None, "a session may still grow when the watermark has passed its end");
+    let bound = TimeBound { column: 2, slack: 5 * MINUTE };
+    assert_eq!(view.time_bounds, [bound], "a session may still grow when the watermark has passed its end");
     let body = aggregation(&view);
     assert_eq!(body.window, Some(Window::Session { gap: 5 * MINUTE, max_duration: None }));
     assert!(body.aggregates.is_empty());
@@ -111,14 +114,14 @@ fn the_end_of_a_session_without_the_gap() {
     let body = aggregation(&view);
     assert_eq!(body.window, Some(Window::Session { gap: 5 * MINUTE, max_duration: Some(60 * MINUTE) }));
     assert_eq!(texts(&body.output.project), ["user_id", "window_start", "last_event", "\"count(*)\""]);
-    assert_eq!(view.time_bound, None);
+    assert_eq!(view.time_bounds, [TimeBound { column: 2, slack: 10 * MINUTE }]);
 }
 
 #[test]
 fn enriched_activity() {
     let view = view("SELECT event_time, user_id, page_url, event_type, processing_time() AS processing_time FROM user_activity");
     assert_eq!(key(&view), [""; 0]);
-    assert_eq!((view.table.time_column, view.time_bound), (Some(0), None));
+    assert_eq!((view.table.time_column, view.time_bounds.len()), (Some(0), 0));
     assert_eq!(columns(&view)[4], "processing_time timestamp");
     let map = map(&view);
     assert!(map.needs_processing_time && map.filter.is_none());
@@ -138,7 +141,7 @@ fn either_bound_is_enough_in_group_by() {
             "SELECT {select}, count(*) AS n FROM tumble(user_activity, INTERVAL '1 minute') AS w GROUP BY {group}"
         ));
         assert_eq!(texts(&aggregation(&view).output.project), ["window_start", "window_end", "\"count(*)\""], "{group}");
-        assert_eq!(view.time_bound, Some(1));
+        assert!(view.time_bounds.contains(&TimeBound { column: 1, slack: 0 }));
     }
 }
 
