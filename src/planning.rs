@@ -1,11 +1,11 @@
 //! From a job to its plan, and to the role of each sink.
 //!
-//! What a sink reads decides how it is written. A view that aggregates has rows with keys, which change: its sink is a *table*. A
-//! source, or a view that works row by row on one, only ever appends: its sink takes *rows*.
+//! What a sink reads decides how it is written. A view that aggregates has rows with keys, which change: its sink holds *tables*. A
+//! source, or a view that works row by row on one, only ever appends: a lake, a topic or a file takes its *rows*, and a sink of tables appends them to one.
 
 use std::ops::Range;
 
-use freshet_dataflows::plan::{Body, Input, Plan, SourcePlan};
+use freshet_dataflows::plan::{Input, Plan, SourcePlan};
 use freshet_dataflows::sql::{self, PlanError, ViewDefinition};
 
 use crate::job::{self, Job, SinkSpec};
@@ -13,8 +13,8 @@ use crate::job::{self, Job, SinkSpec};
 /// How a sink is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Role {
-    /// As tables: the plan's indices of its views, in the sink's order.
-    Table(Vec<usize>),
+    /// As tables, in the sink's order.
+    Table(Vec<Input>),
     /// With rows that are appended: the one source or view that it holds.
     Rows(Input),
 }
@@ -46,18 +46,6 @@ pub fn roles(job: &Job, plan: &Plan) -> Result<Vec<Role>, job::Error> {
     job.sinks.iter().map(|sink| role(job, plan, sink)).collect()
 }
 
-/// Tells whether rows of this input are only ever appended.
-#[must_use]
-pub fn is_append_only(plan: &Plan, input: Input) -> bool {
-    match input {
-        Input::Source(_) => true,
-        Input::View(view) => match &plan.views[view].body {
-            Body::Map(_) => plan.views[view].inputs.iter().all(|&input| is_append_only(plan, input)),
-            Body::Aggregate(_) => false,
-        },
-    }
-}
-
 /// Finds a view or source by its name.
 fn input(plan: &Plan, name: &str) -> Option<Input> {
     let view = plan.views.iter().position(|view| view.table.name == name).map(Input::View);
@@ -66,33 +54,31 @@ fn input(plan: &Plan, name: &str) -> Option<Input> {
 
 fn role(job: &Job, plan: &Plan, sink: &SinkSpec) -> Result<Role, job::Error> {
     let refuse = |what: String, way_out: &str| job.origin.error(&sink.place, format!("sink '{}' {what}", sink.name), way_out);
-    let named = sink.reads.iter().filter_map(|name| Some((name.as_str(), input(plan, name)?)));
-    let (rows, tables): (Vec<_>, Vec<_>) = named.partition(|(_, input)| is_append_only(plan, *input));
+    let inputs: Vec<Input> = sink.reads.iter().filter_map(|name| input(plan, name)).collect();
+    let names = |of: &dyn Fn(Input) -> bool| {
+        let named = sink.reads.iter().zip(&inputs).filter(|(_, input)| of(**input));
+        named.map(|(name, _)| format!("'{name}'")).collect::<Vec<_>>().join(", ")
+    };
+    let appends = |input: Input| plan.is_append_only(input);
     let scheme = sink.url.split("://").next().unwrap_or_default();
-    let names = |inputs: &[(&str, Input)]| inputs.iter().map(|(name, _)| format!("'{name}'")).collect::<Vec<_>>().join(", ");
-    match (rows.as_slice(), tables.as_slice()) {
-        ([], _) if scheme == "parquet" => {
-            let what = format!("cannot hold {}, whose rows change: a lake only appends", names(&tables));
+    let is_database = matches!(scheme, "postgres" | "postgresql" | "sqlite");
+    let rows = inputs.iter().filter(|&&input| appends(input)).count();
+    match inputs.as_slice() {
+        [input] if rows == 1 && !is_database => Ok(Role::Rows(*input)),
+        _ if rows == 0 && scheme == "parquet" => {
+            let what = format!("cannot hold {}, whose rows change: a lake only appends", names(&|_| true));
             Err(refuse(what, "use postgres://, sqlite://, kafka://, file:// or console://"))
         }
-        ([], _) => Ok(Role::Table(tables.iter().filter_map(|(_, input)| view_index(*input)).collect())),
-        ([(name, _)], []) if matches!(scheme, "postgres" | "postgresql" | "sqlite") => {
-            let what = format!("cannot hold '{name}', whose rows have no key: {scheme} holds views that aggregate");
-            Err(refuse(what, "use parquet://, kafka://, file:// or console://"))
+        _ if rows == 0 || is_database || matches!(scheme, "file" | "console") => Ok(Role::Table(inputs)),
+        _ if rows == inputs.len() => {
+            let what = format!("reads {}, of which {scheme} can append only one", names(&appends));
+            Err(refuse(what, "make a sink for each, or use postgres:// or sqlite://"))
         }
-        ([(_, input)], []) => Ok(Role::Rows(*input)),
-        (_, []) => Err(refuse(format!("reads {}, of which it can append only one", names(&rows)), "make a sink for each")),
-        (_, _) => {
-            let what = format!("mixes {}, whose rows are appended, with {}, whose rows change", names(&rows), names(&tables));
-            Err(refuse(what, "make a sink for each kind"))
+        _ => {
+            let changing = names(&|input| !appends(input));
+            let what = format!("mixes {}, whose rows are appended, with {changing}, whose rows change", names(&appends));
+            Err(refuse(what, "make a sink for each kind, or use postgres:// or sqlite://"))
         }
-    }
-}
-
-fn view_index(input: Input) -> Option<usize> {
-    match input {
-        Input::View(view) => Some(view),
-        Input::Source(_) => None,
     }
 }
 
@@ -149,7 +135,11 @@ sql = \"SELECT event_time, user_id FROM clicks WHERE user_id <> 'x'\"
 
     #[test]
     fn what_a_sink_reads_decides_its_role() {
-        assert_eq!(roles_of("url = \"sqlite://x\"\nviews = [\"hits\"]"), Ok(vec![Role::Table(vec![0])]));
+        assert_eq!(roles_of("url = \"sqlite://x\"\nviews = [\"hits\"]"), Ok(vec![Role::Table(vec![Input::View(0)])]));
+        let all = vec![Role::Table(vec![Input::View(1), Input::View(0), Input::Source(0)])];
+        assert_eq!(roles_of("url = \"sqlite://x\"\nviews = [\"plain\", \"hits\", \"clicks\"]"), Ok(all));
+        assert_eq!(roles_of("url = \"postgres://x\"\nviews = [\"plain\"]"), Ok(vec![Role::Table(vec![Input::View(1)])]));
+        assert_eq!(roles_of("url = \"file://x\"\nviews = [\"plain\"]"), Ok(vec![Role::Rows(Input::View(1))]));
         assert_eq!(roles_of("url = \"parquet://x\"\nviews = [\"clicks\"]"), Ok(vec![Role::Rows(Input::Source(0))]));
         assert_eq!(roles_of("url = \"kafka://h:1/t\"\nviews = [\"plain\"]"), Ok(vec![Role::Rows(Input::View(1))]));
     }
@@ -158,20 +148,16 @@ sql = \"SELECT event_time, user_id FROM clicks WHERE user_id <> 'x'\"
     fn sinks_that_cannot_hold_what_they_read_are_refused() {
         for (sink, expected) in [
             (
-                "url = \"sqlite://x\"\nviews = [\"plain\"]",
-                "sink 's' cannot hold 'plain', whose rows have no key: sqlite holds views that aggregate\n  use parquet://, kafka://, file:// or console://",
-            ),
-            (
                 "url = \"parquet://x\"\nviews = [\"hits\"]",
                 "sink 's' cannot hold 'hits', whose rows change: a lake only appends\n  use postgres://, sqlite://, kafka://, file:// or console://",
             ),
             (
-                "url = \"console://\"\nviews = [\"hits\", \"plain\"]",
-                "sink 's' mixes 'plain', whose rows are appended, with 'hits', whose rows change\n  make a sink for each kind",
+                "url = \"kafka://h:1/t\"\nviews = [\"hits\", \"plain\"]",
+                "sink 's' mixes 'plain', whose rows are appended, with 'hits', whose rows change\n  make a sink for each kind, or use postgres:// or sqlite://",
             ),
             (
-                "url = \"console://\"\nviews = [\"clicks\", \"plain\"]",
-                "sink 's' reads 'clicks', 'plain', of which it can append only one\n  make a sink for each",
+                "url = \"parquet://x\"\nviews = [\"clicks\", \"plain\"]",
+                "sink 's' reads 'clicks', 'plain', of which parquet can append only one\n  make a sink for each, or use postgres:// or sqlite://",
             ),
         ] {
             let error = roles_of(sink).expect_err(sink);

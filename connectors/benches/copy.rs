@@ -25,7 +25,7 @@ fn view() -> TableSchema {
         ("view_count", ColumnType::BigInt),
     ];
     let columns = columns.map(|(name, column_type)| Column { name: name.to_owned(), column_type }).to_vec();
-    TableSchema { name: "bench_views".to_owned(), columns, key: vec![0, 2], time_column: None }
+    TableSchema { name: "bench_views".to_owned(), columns, key: vec![0, 2], appends: false, time_column: None }
 }
 
 fn options() -> SinkOptions {

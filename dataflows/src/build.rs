@@ -20,13 +20,13 @@ use timely::dataflow::operators::{ConnectLoop, Feedback};
 use timely::dataflow::{Scope, Stream};
 use timely::scheduling::SyncActivator;
 
-use crate::changes::{Delta, Partial, Side};
+use crate::changes::{Appended, Delta, Partial, Side};
 use crate::epochs::sequencer::{Feedbacks, Options, sequencer};
 use crate::epochs::{Report, Seal, Tick};
 use crate::keys::{KeyCodec, hashes_of};
 use crate::lower::{Component, Fold, Lowered, Role};
 use crate::operators::append::{AppendOutlet, append};
-use crate::operators::drain::{SinkEpoch, drain};
+use crate::operators::drain::{Inputs, SinkEpoch, drain};
 use crate::operators::fold::{self, fold};
 use crate::operators::keep::{Contribution, Keeper, Kept, Target};
 use crate::operators::map::map;
@@ -44,7 +44,7 @@ use crate::state::State;
 /// What one worker takes of one source in one epoch.
 const MAX_EPOCH_BYTES: usize = 64 << 20;
 
-/// The same where a batch sink holds an epoch's rows until it has written them.
+/// The same where a sink holds an epoch's rows until it has written them.
 const MAX_APPENDED_EPOCH_BYTES: usize = 16 << 20;
 
 /// Opens one worker's part of a connector, given the means to wake its operator.
@@ -74,8 +74,8 @@ pub struct Wiring {
 pub struct TableOutlet {
     /// The sink's name.
     pub name: String,
-    /// Indices of the views.
-    pub views: Vec<usize>,
+    /// The views, and the sources whose records it takes as they are.
+    pub tables: Vec<Input>,
     /// The worker that commits.
     pub owner: usize,
     /// Called on that worker.
@@ -140,7 +140,9 @@ pub fn build(scope: Scope<'_, Epoch>, lowered: &Lowered, wiring: Wiring) {
         stores: wiring.stores,
         keys: wiring.keys,
     };
-    let max_bytes = if wiring.appends.is_empty() { MAX_EPOCH_BYTES } else { MAX_APPENDED_EPOCH_BYTES };
+    let holds_rows = |table: &TableOutlet| table.tables.iter().any(|&input| graph.plan.is_append_only(input));
+    let appends_rows = !wiring.appends.is_empty() || wiring.tables.iter().any(holds_rows);
+    let max_bytes = if appends_rows { MAX_APPENDED_EPOCH_BYTES } else { MAX_EPOCH_BYTES };
     let reports =
         wiring.sources.into_iter().enumerate().map(|(index, open)| graph.source(index, max_bytes, open)).collect::<Vec<_>>();
     scope.concatenate(reports).connect_loop(report_loop);
@@ -320,17 +322,29 @@ impl<'s> Graph<'s> {
     }
 
     fn table(&self, table: TableOutlet) -> Stream<'s, Epoch, Vec<()>> {
-        let deltas: Vec<_> = table.views.iter().filter_map(|view| self.deltas.get(view).cloned()).collect();
-        let deltas = self.scope.concatenate(deltas);
+        let (mut deltas, mut appended) = (Vec::new(), Vec::new());
+        for (index, &input) in table.tables.iter().enumerate() {
+            match input {
+                Input::View(view) if self.deltas.contains_key(&view) => deltas.push(self.deltas[&view].clone()),
+                _ => appended.push(self.rows(input).map(move |rows| Appended { table: index, rows })),
+            }
+        }
+        let (deltas, appended) = (self.scope.concatenate(deltas), self.scope.concatenate(appended));
         let sides = self.scope.concatenate(self.sides.iter().cloned());
-        drain(self.scope, &table.name, (table.owner, self.first.0), deltas, sides, self.seals.clone(), table.open)
+        let inputs = Inputs { deltas, appended, sides };
+        drain(self.scope, &table.name, (table.owner, self.first.0), inputs, self.seals.clone(), table.open)
+    }
+
+    /// Returns the rows of a source, or of a row-wise view of one.
+    fn rows(&self, input: Input) -> Batches<'s> {
+        match input {
+            Input::Source(source) => self.batches[source].clone(),
+            Input::View(view) => self.mapped[&view].clone(),
+        }
     }
 
     fn append(&mut self, sink: AppendSink) -> Stream<'s, Epoch, Vec<()>> {
-        let rows = match sink.input {
-            Input::Source(source) => self.batches[source].clone(),
-            Input::View(view) => self.mapped[&view].clone(),
-        };
+        let rows = self.rows(sink.input);
         let appended = append(self.scope, (&sink.name, self.first.0), rows, self.seals.clone(), sink.open);
         self.kept.push(appended.kept);
         appended.done

@@ -1,6 +1,8 @@
 //! What flows between operators besides batches.
 
-use freshet_model::{DeadLetter, LateEvent};
+use std::sync::Arc;
+
+use freshet_model::{Batch, DeadLetter, LateEvent};
 use serde::{Deserialize, Serialize};
 
 use crate::state::State;
@@ -26,6 +28,15 @@ pub struct Delta {
     pub row: Vec<u8>,
     /// 1 for a row that is there now, -1 for one that is gone.
     pub diff: i64,
+}
+
+/// Rows that are appended to a table.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Appended {
+    /// Index of the table in its sink.
+    pub table: usize,
+    /// The rows. Between threads they stay where they are.
+    pub rows: Arc<Batch>,
 }
 
 /// What becomes of records that are not in a view's rows, and how many of which there are.

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use freshet_model::{Commit, DeadLetter, Epoch, LateEvent, LedgerRow, Timestamp, ViewChanges};
+use freshet_model::{Commit, DeadLetter, Epoch, LateEvent, LedgerRow, TableSchema, Timestamp, ViewChanges};
 
+use crate::appending::Appending;
 use crate::changes::{Counts, Delta, Side};
 use crate::epochs::Seal;
 use crate::keys::RowCodec;
@@ -20,7 +21,15 @@ pub struct Coalescer {
 }
 
 /// One view's part.
-struct Table {
+enum Table {
+    /// Rows that change.
+    Changing(Changing),
+    /// Rows that are appended.
+    Appending(Appending),
+}
+
+/// A view whose rows change.
+struct Changing {
     view: usize,
     key_codec: RowCodec,
     row_codec: RowCodec,
@@ -29,15 +38,14 @@ struct Table {
 }
 
 impl Coalescer {
-    /// Begins with nothing, for a sink of these views of a plan.
+    /// Begins with nothing, for a sink of these tables of a plan.
     #[must_use]
-    pub fn new(plan: &Plan, views: &[usize]) -> Coalescer {
-        let table = |&view: &usize| {
-            let table = &plan.views[view].table;
-            let (key_codec, row_codec) = (RowCodec::new(table.key_arrow()), RowCodec::new(table.arrow()));
-            Table { view, key_codec, row_codec, changed: HashMap::new() }
+    pub fn new(plan: &Plan, tables: &[Input]) -> Coalescer {
+        let table = |&input: &Input| match input {
+            Input::View(view) if !plan.is_append_only(input) => Table::Changing(Changing::new(view, &plan.views[view].table)),
+            _ => Table::Appending(Appending::new(&plan.table(input))),
         };
-        let tables = views.iter().map(table).collect();
+        let tables = tables.iter().map(table).collect();
         Coalescer { tables, ledger: Ledger::new(plan), newest: None, late: Vec::new(), dead: Vec::new() }
     }
 
@@ -47,8 +55,16 @@ impl Coalescer {
         // What is gone first: a row that replaces another of the same key must be left standing.
         let (gone, now): (Vec<Delta>, Vec<Delta>) = epoch.deltas.into_iter().partition(|delta| delta.diff < 0);
         for delta in gone.into_iter().chain(now) {
-            let Some(table) = self.tables.iter_mut().find(|table| table.view == delta.view) else { continue };
+            let mut changing = self.tables.iter_mut().filter_map(Table::changing);
+            let Some(table) = changing.find(|table| table.view == delta.view) else { continue };
             table.changed.insert(delta.key, (delta.diff > 0).then_some(delta.row));
+        }
+        let mut appended = epoch.appended;
+        appended.sort_by_key(|part| (part.rows.partition, part.rows.offsets.first().copied()));
+        for part in appended {
+            if let Table::Appending(table) = &mut self.tables[part.table] {
+                table.take(part.rows);
+            }
         }
         for side in epoch.sides {
             match side {
@@ -80,6 +96,24 @@ impl Coalescer {
 }
 
 impl Table {
+    fn changing(&mut self) -> Option<&mut Changing> {
+        if let Table::Changing(table) = self { Some(table) } else { None }
+    }
+
+    fn commit(&mut self, index: usize) -> Option<ViewChanges> {
+        match self {
+            Table::Changing(table) => table.commit(index),
+            Table::Appending(table) => table.commit(index),
+        }
+    }
+}
+
+impl Changing {
+    fn new(view: usize, table: &TableSchema) -> Changing {
+        let (key_codec, row_codec) = (RowCodec::new(table.key_arrow()), RowCodec::new(table.arrow()));
+        Changing { view, key_codec, row_codec, changed: HashMap::new() }
+    }
+
     fn commit(&mut self, index: usize) -> Option<ViewChanges> {
         if self.changed.is_empty() {
             return None;
@@ -185,13 +219,19 @@ mod tests {
         let source = SourcePlan { name: "events".to_owned(), columns, time_column: Some(0) };
         let sql = "SELECT page, count(*) AS hits FROM events GROUP BY page".to_owned();
         let view = ViewDefinition { name: "pages".to_owned(), sql, key: Vec::new(), emit: Emit::Changes };
-        Coalescer::new(&plan(&[source], &[view]).expect("the view can be planned"), &[0])
+        Coalescer::new(&plan(&[source], &[view]).expect("the view can be planned"), &[Input::View(0)])
     }
 
     fn epoch(epoch: Epoch, records: u64) -> SinkEpoch {
         let seal = Seal { watermarks: vec![Timestamp(0)], processing_time: Timestamp(0), newest: None, checkpoint: false };
         let counted = Side::Counted(Counts { view: 0, counted: records - 1, ..Counts::default() });
-        SinkEpoch { epoch, seal, deltas: Vec::new(), sides: vec![Side::Read { source: 0, records, dead_letters: 1 }, counted] }
+        SinkEpoch {
+            epoch,
+            seal,
+            deltas: Vec::new(),
+            appended: Vec::new(),
+            sides: vec![Side::Read { source: 0, records, dead_letters: 1 }, counted],
+        }
     }
 
     #[test]

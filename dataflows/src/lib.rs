@@ -1,5 +1,6 @@
 //! What Freshet computes: SQL plans lowered to timely and differential operators. No I/O, no clock, no async.
 
+mod appending;
 mod arrangement;
 pub mod build;
 pub mod changes;

@@ -38,6 +38,29 @@ pub struct Plan {
     pub views: Vec<View>,
 }
 
+impl Plan {
+    /// Tells whether rows of this input are only ever appended.
+    #[must_use]
+    pub fn is_append_only(&self, input: Input) -> bool {
+        match input {
+            Input::Source(_) => true,
+            Input::View(view) => self.views[view].table.appends,
+        }
+    }
+
+    /// Returns an input as a table: a source's records are appended as they are.
+    #[must_use]
+    pub fn table(&self, input: Input) -> TableSchema {
+        match input {
+            Input::View(view) => self.views[view].table.clone(),
+            Input::Source(source) => {
+                let SourcePlan { name, columns, time_column } = self.sources[source].clone();
+                TableSchema { name, columns, key: Vec::new(), appends: true, time_column }
+            }
+        }
+    }
+}
+
 /// A source as the planner sees it.
 #[derive(Debug, Clone)]
 pub struct SourcePlan {

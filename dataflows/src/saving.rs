@@ -6,13 +6,12 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use differential_dataflow::operators::arrange::TraceAgent;
 use differential_dataflow::trace::cursor::CursorList;
-use differential_dataflow::trace::{Cursor, Navigable, TraceReader};
+use differential_dataflow::trace::{Cursor, Navigable};
 use freshet_model::Epoch;
 use timely::scheduling::{Activator, SyncActivator};
 
-use crate::arrangement::{StateBatch, StateSpine};
+use crate::arrangement::StateBatch;
 
 /// So much is copied in one turn: a fraction of a millisecond's work.
 const TURN_BYTES: usize = 256 << 10;
@@ -97,9 +96,8 @@ impl Saving {
         Saving { outlet, again, copying: None, sent: None }
     }
 
-    /// Begins to save what an arrangement holds now.
-    pub(crate) fn begin(&mut self, epoch: Epoch, states: &mut TraceAgent<StateSpine>) {
-        let (cursor, storage) = states.cursor();
+    /// Begins to save what a cursor shows, from its beginning.
+    pub(crate) fn begin(&mut self, epoch: Epoch, (cursor, storage): (StateCursor, Vec<StateBatch>)) {
         self.copying = Some((epoch, cursor, storage));
     }
 

@@ -29,13 +29,14 @@ pub enum Progress {
 /// Invariants: `offsets` has one entry for each row of `columns`, ascending and inside `range`; the records of `range` are the
 /// rows, the `dead` letters, and offsets that the partition never held (Kafka's transaction markers, compaction).
 /// An empty batch is allowed: it tells a new [`Progress`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Batch {
     /// The partition that held the records.
     pub partition: PartitionId,
     /// The offsets covered, half-open: the next batch of the partition begins at `range.end`.
     pub range: Range<Offset>,
     /// The accepted records, in offset order: the source's declared columns in their declared order.
+    #[serde(with = "crate::ipc")]
     pub columns: RecordBatch,
     /// The offset of each row.
     pub offsets: Vec<Offset>,

@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{DeadLetter, Epoch, LateEvent, Timestamp};
 
-/// The changes of one view between two epochs, each key at most once.
+/// The changes of one view between two epochs, each key at most once; where all rows are kept, all that came.
 #[derive(Debug, Clone)]
 pub struct ViewChanges {
     /// Index of the view among those that the sink was prepared with.
     pub view: usize,
-    /// Rows to insert or replace: all columns of the view, sorted by key.
+    /// Rows to insert or replace: all columns of the view, sorted by key; those of a view that appends in the order in which they came.
     pub upserts: RecordBatch,
     /// Keys of rows to delete: the key columns in the key's order, sorted. Disjoint from the keys of `upserts`.
     pub deletes: RecordBatch,

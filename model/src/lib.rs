@@ -13,6 +13,7 @@
 
 mod batch;
 mod commit;
+mod ipc;
 mod rejects;
 mod schema;
 mod time;

@@ -124,13 +124,22 @@ pub struct TableSchema {
     pub name: String,
     /// The columns, in order.
     pub columns: Vec<Column>,
-    /// Indices into `columns` of the primary key, in order; empty for rows without one (raw events).
+    /// Indices into `columns` of the primary key, in order. Without one, rows that are appended all stay, and any other view has one row, which the
+    /// next one replaces.
     pub key: Vec<usize>,
+    /// Whether rows are only ever added, as records come: with a key, a later row takes the place of an earlier one.
+    pub appends: bool,
     /// Index of the column with the event time of append-only rows, by which a lake is partitioned.
     pub time_column: Option<usize>,
 }
 
 impl TableSchema {
+    /// Tells whether every row stays beside all others, equal ones included.
+    #[must_use]
+    pub fn keeps_all(&self) -> bool {
+        self.appends && self.key.is_empty()
+    }
+
     /// Returns the Arrow schema of whole rows.
     #[must_use]
     pub fn arrow(&self) -> SchemaRef {

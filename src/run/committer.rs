@@ -35,7 +35,7 @@ pub(super) fn outlet(
     let mut committer = Committer {
         name: table.name.clone(),
         sink,
-        coalescer: Coalescer::new(plan, &table.views),
+        coalescer: Coalescer::new(plan, &table.tables),
         numbers: SinkNumbers::new(table, Arc::clone(shared)),
         finished: Arc::clone(&finished),
         activator,

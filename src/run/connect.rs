@@ -12,7 +12,7 @@ use freshet_dataflows::epochs::pacing::Pace;
 use freshet_dataflows::epochs::watermark::Lateness;
 use freshet_dataflows::lower::{Lowered, lower};
 use freshet_dataflows::plan::{Input, Plan};
-use freshet_model::{Epoch, Offset, PartitionId, TableSchema};
+use freshet_model::{Epoch, Offset, PartitionId};
 use freshet_protocol::Held;
 
 use super::begin::Beginning;
@@ -48,7 +48,7 @@ pub(super) struct Table {
     pub(super) name: String,
     /// Index among the job's sinks; `None` for the sink that was made here.
     pub(super) stats: Option<usize>,
-    pub(super) views: Vec<usize>,
+    pub(super) tables: Vec<Input>,
     pub(super) owner: usize,
 }
 
@@ -117,7 +117,7 @@ pub(super) fn connect(purpose: &Purpose<'_>, plan: Arc<Plan>) -> Result<(Connect
     for (index, (sink, role)) in job.sinks.iter().zip(&roles).enumerate() {
         let sink_options = purpose.sink_options(sink);
         match role {
-            Role::Table(views) => connecting.add_table(&sink.url, sink_options, views, Some(index))?,
+            Role::Table(tables) => connecting.add_table(&sink.url, sink_options, tables, Some(index))?,
             Role::Rows(input) => connecting.add_append(&sink.url, &sink_options, *input, index)?,
         }
     }
@@ -219,14 +219,14 @@ impl Connecting<'_> {
         Ok(())
     }
 
-    fn add_table(&mut self, url: &str, sink: SinkOptions, views: &[usize], stats: Option<usize>) -> Result<(), Error> {
+    fn add_table(&mut self, url: &str, sink: SinkOptions, tables: &[Input], stats: Option<usize>) -> Result<(), Error> {
         let options = self.options;
         // Sinks are spread over the workers.
         let owner = self.connected.tables.len() % options.peers();
-        let table = Table { name: sink.name.clone(), stats, views: views.to_vec(), owner };
+        let table = Table { name: sink.name.clone(), stats, tables: tables.to_vec(), owner };
         let mut opened = None;
         if owner / options.workers == options.process {
-            let schemas: Vec<TableSchema> = views.iter().map(|&view| self.connected.plan.views[view].table.clone()).collect();
+            let schemas: Vec<_> = tables.iter().map(|&table| self.connected.plan.table(table)).collect();
             let mut open = open_table_sink(url, sink)?;
             let held = open.prepare(&schemas)?;
             opened = Some((open, held));
@@ -240,7 +240,7 @@ impl Connecting<'_> {
     }
 
     fn add_append(&mut self, url: &str, sink: &SinkOptions, input: Input, stats: usize) -> Result<(), Error> {
-        let (rows, source) = (self.rows_of(input), self.connected.source_of(input));
+        let (rows, source) = (self.connected.plan.table(input), self.connected.source_of(input));
         for (worker, parts) in self.workers.iter_mut().enumerate() {
             let worker = self.options.process * self.options.workers + worker;
             let own = self.connected.sources[source].own(source, worker, self.options.peers());
@@ -250,18 +250,6 @@ impl Connecting<'_> {
         }
         self.connected.appends.push(Append { name: sink.name.clone(), stats, input });
         Ok(())
-    }
-
-    /// Returns the schema of append-only rows.
-    fn rows_of(&self, input: Input) -> TableSchema {
-        match input {
-            Input::View(view) => self.connected.plan.views[view].table.clone(),
-            Input::Source(source) => {
-                let source = &self.connected.plan.sources[source];
-                let (name, columns) = (source.name.clone(), source.columns.clone());
-                TableSchema { name, columns, key: Vec::new(), time_column: source.time_column }
-            }
-        }
     }
 }
 

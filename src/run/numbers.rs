@@ -8,6 +8,7 @@ use arrow::array::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use freshet_dataflows::changes::Side;
 use freshet_dataflows::epochs::{Cut, EpochRecord};
+use freshet_dataflows::plan::Input;
 use freshet_model::{Commit, DeadLetter, Progress, Timestamp};
 
 use super::{Shared, connect};
@@ -53,7 +54,7 @@ fn add(counter: &AtomicU64, count: u64) {
 pub(super) struct SinkNumbers {
     /// Index among the job's sinks, if it is one of them.
     sink: Option<usize>,
-    views: Vec<usize>,
+    tables: Vec<Input>,
     /// Whether this sink counts for all: each is told of all records.
     counts: bool,
     shown: Instant,
@@ -63,7 +64,7 @@ pub(super) struct SinkNumbers {
 impl SinkNumbers {
     pub(super) fn new(table: &connect::Table, shared: Arc<Shared>) -> SinkNumbers {
         let counts = table.owner == 0;
-        SinkNumbers { sink: table.stats, views: table.views.clone(), counts, shown: Instant::now(), shared }
+        SinkNumbers { sink: table.stats, tables: table.tables.clone(), counts, shown: Instant::now(), shared }
     }
 
     /// Takes down where records went.
@@ -92,10 +93,11 @@ impl SinkNumbers {
         let show = self.shown.elapsed() >= SHOW_INTERVAL;
         let mut rows = 0;
         for changes in &commit.views {
-            let view = self.shared.stats.view(self.views[changes.view]);
+            rows += changes.upserts.num_rows() + changes.deletes.num_rows();
+            let Input::View(view) = self.tables[changes.view] else { continue };
+            let view = self.shared.stats.view(view);
             add(&view.upserts, changes.upserts.num_rows() as u64);
             add(&view.deletes, changes.deletes.num_rows() as u64);
-            rows += changes.upserts.num_rows() + changes.deletes.num_rows();
             if show {
                 view.show(last_rows(&changes.upserts));
             }

@@ -192,13 +192,13 @@ fn source(work: &Work, index: usize, (worker, peers): (usize, usize), sources: &
 
 fn table(connected: &Arc<Connected>, index: usize, sink: Option<HeldTable>, shared: &Arc<Shared>) -> TableOutlet {
     let table = &connected.tables[index];
-    let (name, views, owner) = (table.name.clone(), table.views.clone(), table.owner);
+    let (name, tables, owner) = (table.name.clone(), table.tables.clone(), table.owner);
     let (connected, shared) = (Arc::clone(connected), Arc::clone(shared));
     let open = Box::new(move |activator| {
         let sink = sink.expect("invariant: the owner of a sink was given it");
         committer::outlet(&connected.tables[index], sink, &connected.plan, activator, &shared)
     });
-    TableOutlet { name, views, owner, open }
+    TableOutlet { name, tables, owner, open }
 }
 
 fn append(connected: &Arc<Connected>, index: usize, sink: Option<HeldBatches>, shared: &Arc<Shared>) -> AppendSink {

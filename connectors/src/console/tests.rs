@@ -43,7 +43,7 @@ fn table() -> TableSchema {
     let column = |name: &str, column_type| Column { name: name.to_owned(), column_type };
     let columns =
         vec![column("minute", ColumnType::Timestamp), column("page", ColumnType::Text(None)), column("hits", ColumnType::BigInt)];
-    TableSchema { name: "views".to_owned(), columns, key: vec![0, 1], time_column: None }
+    TableSchema { name: "views".to_owned(), columns, key: vec![0, 1], appends: false, time_column: None }
 }
 
 fn rows(page: &str) -> RecordBatch {

@@ -12,7 +12,8 @@ use crate::format::to_json::{Rows, write_text};
 use crate::{Error, SinkOptions, TableSink};
 
 /// A file to which each change of a view is appended, one line each:
-/// `{"_op":"upsert","_epoch":7,"_view":"page_view_counts",` and the row's columns, or `"_op":"delete"` and the key's.
+/// `{"_op":"upsert","_epoch":7,"_view":"page_view_counts",` and the row's columns, or `"_op":"delete"` and the key's; `"_op":"insert"` where all
+/// rows of a view stay.
 ///
 /// Beside `name.ndjson`, `name.late.ndjson` takes the late events and `name.dead.ndjson` the dead letters, once there are any. Within a
 /// commit, a view's deletes come before its upserts. The files have no other writer.
@@ -25,8 +26,8 @@ pub struct NdjsonTableSink {
     /// Changes, late events, dead letters.
     paths: [PathBuf; 3],
     store: Option<Store>,
-    /// The names of the views, as JSON.
-    views: Vec<Vec<u8>>,
+    /// For each view its name, as JSON, and what becomes of a row.
+    views: Vec<(Vec<u8>, &'static str)>,
     rows: Rows,
 }
 
@@ -44,7 +45,7 @@ impl NdjsonTableSink {
     /// Appends the changes of a view to `lines`.
     fn add(&mut self, lines: &mut Vec<u8>, operation: &str, epoch: Epoch, view: usize, rows: &RecordBatch) {
         self.rows.encode(rows);
-        let name = self.views.get(view).map_or(&b"null"[..], Vec::as_slice);
+        let name = self.views.get(view).map_or(&b"null"[..], |(name, _)| name);
         let mut prefix = format!("{{\"_op\":\"{operation}\",\"_epoch\":{epoch},\"_view\":").into_bytes();
         prefix.extend_from_slice(name);
         for row in self.rows.iter() {
@@ -62,8 +63,9 @@ impl NdjsonTableSink {
         let [changes, late, dead] = &self.paths.clone();
         let lines = store.file(changes)?.lines();
         for view in &commit.views {
+            let upsert = self.views.get(view.view).map_or("upsert", |(_, operation)| operation);
             self.add(lines, "delete", commit.epoch, view.view, &view.deletes);
-            self.add(lines, "upsert", commit.epoch, view.view, &view.upserts);
+            self.add(lines, upsert, commit.epoch, view.view, &view.upserts);
         }
         if !commit.late.is_empty() {
             let lines = store.file(late)?.lines();
@@ -82,7 +84,7 @@ impl TableSink for NdjsonTableSink {
         let quoted = |view: &TableSchema| {
             let mut name = Vec::new();
             write_text(&mut name, &view.name);
-            name
+            (name, if view.keeps_all() { "insert" } else { "upsert" })
         };
         self.views = views.iter().map(quoted).collect();
         // A second preparation by this sink must find the files free.

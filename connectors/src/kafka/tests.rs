@@ -75,7 +75,7 @@ fn sink_options(settings: &[(&str, &str)]) -> SinkOptions {
 }
 
 fn raw() -> TableSchema {
-    TableSchema { name: "rows".to_owned(), columns: columns(), key: vec![], time_column: None }
+    TableSchema { name: "rows".to_owned(), columns: columns(), key: vec![], appends: false, time_column: None }
 }
 
 fn rows(numbers: impl IntoIterator<Item = i64>) -> RecordBatch {
@@ -325,7 +325,7 @@ fn commit(upserts: RecordBatch, deletes: RecordBatch) -> Commit {
 fn changed_rows_become_keyed_messages_and_deletes_tombstones() {
     let cluster = cluster(&[("t", 1), ("t.late", 1), ("t.dead", 1)]);
     let mut sink = KafkaTableSink::open(&url(&cluster, "t"), sink_options(&[])).expect("a sink");
-    let view = TableSchema { name: "names".to_owned(), columns: columns(), key: vec![1], time_column: None };
+    let view = TableSchema { name: "names".to_owned(), columns: columns(), key: vec![1], appends: false, time_column: None };
     sink.prepare(std::slice::from_ref(&view)).expect("prepared");
     let deletes = rows([3]).project(&[1]).expect("the key");
     let late = LateEvent {
@@ -374,7 +374,8 @@ fn a_row_that_no_message_holds_is_returned_and_the_others_are_stored() {
     let cluster = cluster(&[("t", 1), ("t.late", 1), ("t.dead", 1)]);
     let options = sink_options(&[("message.max.bytes", "10000")]);
     let mut sink = KafkaTableSink::open(&url(&cluster, "t"), options).expect("a sink");
-    sink.prepare(&[TableSchema { name: "v".to_owned(), columns: columns(), key: vec![1], time_column: None }]).expect("prepared");
+    sink.prepare(&[TableSchema { name: "v".to_owned(), columns: columns(), key: vec![1], appends: false, time_column: None }])
+        .expect("prepared");
     let mut upserts = rows([1, 2]);
     let names: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(20_000), "y".to_owned()]));
     upserts = RecordBatch::try_new(upserts.schema(), vec![names, upserts.column(1).clone()]).expect("a batch");
@@ -387,6 +388,6 @@ fn a_row_that_no_message_holds_is_returned_and_the_others_are_stored() {
 fn a_view_without_a_key_is_refused() {
     let cluster = cluster(&[("t", 1), ("t.late", 1), ("t.dead", 1)]);
     let mut sink = KafkaTableSink::open(&url(&cluster, "t"), sink_options(&[])).expect("a sink");
-    let view = TableSchema { name: "v".to_owned(), columns: columns(), key: vec![], time_column: None };
+    let view = TableSchema { name: "v".to_owned(), columns: columns(), key: vec![], appends: false, time_column: None };
     assert!(sink.prepare(&[view]).expect_err("no key").to_string().contains("view 'v' has no key"));
 }

@@ -38,7 +38,7 @@ fn table(time_column: Option<usize>) -> TableSchema {
         column("n", ColumnType::BigInt),
         column("text", ColumnType::Text(None)),
     ];
-    TableSchema { name: "raw".to_owned(), columns, key: Vec::new(), time_column }
+    TableSchema { name: "raw".to_owned(), columns, key: Vec::new(), appends: true, time_column }
 }
 
 fn sink(folder: &Path, options: SinkOptions) -> ParquetSink {
@@ -263,7 +263,8 @@ fn lake_rate() {
         column("page_url", text),
         column("event_type", text),
     ];
-    let table = TableSchema { name: "raw".to_owned(), columns: columns.clone(), key: Vec::new(), time_column: Some(0) };
+    let table =
+        TableSchema { name: "raw".to_owned(), columns: columns.clone(), key: Vec::new(), appends: true, time_column: Some(0) };
     let source = crate::SourceOptions {
         name: "s".to_owned(),
         columns,

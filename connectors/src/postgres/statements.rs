@@ -3,6 +3,7 @@
 //! ```text
 //! few rows    INSERT INTO t … SELECT * FROM unnest($1::text[], …) ON CONFLICT (key) DO UPDATE …       one round trip
 //! many rows   COPY pg_temp.staging … ; INSERT INTO t … SELECT * FROM staging ON CONFLICT …            three
+//!             COPY t …                                                          where all rows stay   one
 //! keys        DELETE FROM t USING unnest(…) WHERE t.a = d.a AND t.b IS NULL                           one for each pattern of NULLs
 //! ```
 //! `IS NOT DISTINCT FROM` would be shorter than the patterns, but PostgreSQL cannot look it up in an index.
@@ -64,6 +65,11 @@ impl Sql<'_> {
         format!("COPY {} FROM STDIN (FORMAT binary)", self.staging())
     }
 
+    /// Fills the table itself, where no row can take another's place.
+    pub(super) fn copy_table(&self) -> String {
+        format!("COPY {} ({}) FROM STDIN (FORMAT binary)", self.table.name, self.names(0..self.view.columns.len()))
+    }
+
     /// Names the staging table.
     pub(super) fn staging(&self) -> String {
         format!("pg_temp.freshet_staging_{}", self.index)
@@ -113,7 +119,7 @@ mod tests {
     fn check(key: Vec<usize>, test: impl Fn(&Sql<'_>)) {
         let columns = [("a", ColumnType::Timestamp), ("b", ColumnType::Text(Some(9))), ("n", ColumnType::BigInt)];
         let columns = columns.map(|(name, column_type)| Column { name: name.to_owned(), column_type }).to_vec();
-        let view = TableSchema { name: "v".to_owned(), columns, key, time_column: None };
+        let view = TableSchema { name: "v".to_owned(), columns, key, appends: false, time_column: None };
         let kinds = vec![ColumnKind::Timestamptz, ColumnKind::Text(Some(9)), ColumnKind::Int4];
         let room = TableRoom { columns: Vec::new(), max_key_bytes: None };
         let table = Table { name: "\"v\"".to_owned(), kinds, room, nulls_distinct: false };

@@ -8,8 +8,8 @@ use freshet_model::{Column, ColumnType, TableSchema};
 use postgres::GenericClient;
 
 use super::kind::{ColumnKind, ident};
-use crate::tables::Difference;
 use crate::tables::fit::{Room, TableRoom};
+use crate::tables::{Difference, only_added};
 
 /// An entry of a btree index holds 2704 bytes, its header included. A longer key may be compressed enough to fit, or not.
 const MAX_KEY_BYTES: usize = 2670;
@@ -214,6 +214,10 @@ fn check_key(
     differences: &mut Vec<Difference>,
 ) -> Result<bool, postgres::Error> {
     let name = &existing.name;
+    if view.keeps_all() {
+        differences.extend(unique_columns(client, view, existing)?.map(|columns| only_added(name, view, &columns)));
+        return Ok(false);
+    }
     if view.key.is_empty() {
         // Such a view has one row, which replaces what the table held: so the table must not hold anything else.
         let several: bool =
@@ -245,4 +249,21 @@ fn check_key(
         differences.push(Difference { problem, fix: format!("CREATE UNIQUE INDEX ON {name} ({}){nulls}", key_list(view)) });
     }
     Ok(nulls_distinct.unwrap_or(true))
+}
+
+/// Finds columns of the view that an index of the table keeps unique, so that it would refuse a second row of the same values.
+fn unique_columns(
+    client: &mut impl GenericClient,
+    view: &TableSchema,
+    existing: &Existing,
+) -> Result<Option<Vec<String>>, postgres::Error> {
+    let rows = client.query(
+        "SELECT array(SELECT coalesce(a.attname::text, '') FROM unnest(i.indkey[0:i.indnkeyatts - 1]) WITH ORDINALITY AS k(attnum, at) \
+                      LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum ORDER BY k.at) \
+         FROM pg_index i WHERE indrelid = $1 AND indisunique ORDER BY NOT indisprimary, indexrelid",
+        &[&existing.oid],
+    )?;
+    // A column that the view does not have (a serial number, say) makes each row another.
+    let known = |name: &String| view.columns.iter().any(|column| column.name == *name);
+    Ok(rows.iter().map(|row| row.get::<_, Vec<String>>(0)).find(|columns| columns.iter().all(known)))
 }

@@ -28,16 +28,23 @@ pub(super) struct ViewWriter {
     view: TableSchema,
     table: Table,
     index: usize,
-    staging: String,
     upsert: Statement,
     copy: Statement,
-    upsert_staged: Statement,
+    /// Where many rows go before they are inserted; none where all rows stay: these go straight into the table.
+    staging: Option<Staging>,
     /// By which of the key's columns are NULL; a pattern is prepared when it first occurs.
     deletes: BTreeMap<Vec<bool>, Statement>,
 }
 
+/// A staging table.
+struct Staging {
+    name: String,
+    /// Inserts or replaces its rows.
+    upsert: Statement,
+}
+
 impl ViewWriter {
-    /// Creates the staging table of a view and prepares its statements.
+    /// Creates the staging table of a view, if it needs one, and prepares its statements.
     pub(super) fn prepare(
         client: &mut Client,
         view: &TableSchema,
@@ -45,21 +52,19 @@ impl ViewWriter {
         index: usize,
     ) -> Result<ViewWriter, postgres::Error> {
         let sql = Sql { view, table, index };
-        client.batch_execute(&sql.create_staging())?;
         let upsert = client.prepare(&sql.upsert_arrays())?;
-        let copy = client.prepare(&sql.copy_staging())?;
-        let upsert_staged = client.prepare(&sql.upsert_staged())?;
-        let mut writer = ViewWriter {
-            view: view.clone(),
-            table: table.clone(),
-            index,
-            staging: sql.staging(),
-            upsert,
-            copy,
-            upsert_staged,
-            deletes: BTreeMap::new(),
+        let (copy, staging) = if view.keeps_all() {
+            (client.prepare(&sql.copy_table())?, None)
+        } else {
+            client.batch_execute(&sql.create_staging())?;
+            let copy = client.prepare(&sql.copy_staging())?;
+            (copy, Some(Staging { name: sql.staging(), upsert: client.prepare(&sql.upsert_staged())? }))
         };
-        writer.delete_statement(client, vec![false; view.key.len()])?;
+        let (view, table) = (view.clone(), table.clone());
+        let mut writer = ViewWriter { view, table, index, upsert, copy, staging, deletes: BTreeMap::new() };
+        if writer.staging.is_some() {
+            writer.delete_statement(client, vec![false; writer.view.key.len()])?;
+        }
         Ok(writer)
     }
 
@@ -103,7 +108,8 @@ impl ViewWriter {
             client.batch_execute("SAVEPOINT freshet")?;
             let Err(error) = write(self, client, &rows) else {
                 // What has been staged must not be taken again with the next piece.
-                client.batch_execute(&format!("RELEASE freshet; TRUNCATE {}", self.staging))?;
+                let truncate = self.staging.iter().map(|staging| format!("; TRUNCATE {}", staging.name)).collect::<String>();
+                client.batch_execute(&format!("RELEASE freshet{truncate}"))?;
                 continue;
             };
             if !is_about_a_row(&error) {
@@ -127,6 +133,7 @@ impl ViewWriter {
             return Ok(());
         }
         if self.view.key.is_empty() {
+            // Of a view without a key the new row takes the place of the old one, unless all rows stay.
             self.delete(client, &keys_of(&self.view, rows))?;
         } else if self.table.nulls_distinct {
             // No conflict would be found for these.
@@ -139,13 +146,15 @@ impl ViewWriter {
             return execute(client, &self.upsert, &columns, 0..rows.num_rows());
         }
         copy(client, &self.copy, &columns, rows.num_rows())?;
-        client.execute(&self.upsert_staged, &[])?;
+        if let Some(staging) = &self.staging {
+            client.execute(&staging.upsert, &[])?;
+        }
         Ok(())
     }
 
     /// Deletes the rows of keys.
     fn delete(&mut self, client: &mut Client, keys: &RecordBatch) -> Result<(), postgres::Error> {
-        if keys.num_rows() == 0 {
+        if keys.num_rows() == 0 || self.view.keeps_all() {
             return Ok(());
         }
         if keys.columns().iter().all(|column| column.null_count() == 0) {

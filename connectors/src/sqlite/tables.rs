@@ -7,9 +7,9 @@
 use freshet_model::{Column, ColumnType, TableSchema};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::tables::Difference;
 use crate::tables::fit::{Bound, Room, TableRoom};
 use crate::tables::rejects::Cell;
+use crate::tables::{Difference, only_added};
 
 /// A table as its view writes into it.
 pub(super) struct Table {
@@ -235,6 +235,12 @@ fn check_key(
     differences: &mut Vec<Difference>,
 ) -> rusqlite::Result<()> {
     let table = ident(&view.name);
+    if view.keeps_all() {
+        let known = |name: &String| view.columns.iter().any(|column| column.name.eq_ignore_ascii_case(name));
+        let unique = unique_keys(connection, view, found)?.into_iter().find(|key| key.iter().all(known));
+        differences.extend(unique.map(|key| only_added(&table, view, &key)));
+        return Ok(());
+    }
     if view.key.is_empty() {
         let several: bool =
             connection.query_row(&format!("SELECT count(*) > 1 FROM (SELECT 1 FROM {table} LIMIT 2)"), [], |row| row.get(0))?;
@@ -250,14 +256,7 @@ fn check_key(
         names
     };
     let wanted = sorted(view.key.iter().map(|&column| view.columns[column].name.clone()).collect());
-    let mut keys = vec![found.iter().filter(|found| found.in_primary_key).map(|found| found.name.clone()).collect::<Vec<_>>()];
-    let mut indexes = connection.prepare("SELECT name FROM pragma_index_list(?1) WHERE \"unique\" AND NOT partial")?;
-    let mut index_columns = connection.prepare("SELECT coalesce(name, '') FROM pragma_index_info(?1)")?;
-    for index in indexes.query_map([&view.name], |row| row.get::<_, String>(0))? {
-        let columns = index_columns.query_map(params![index?], |row| row.get(0))?;
-        keys.push(columns.collect::<Result<_, _>>()?);
-    }
-    if !keys.into_iter().any(|key| sorted(key) == wanted) {
+    if !unique_keys(connection, view, found)?.into_iter().any(|key| sorted(key) == wanted) {
         let key = names(view, view.key.iter().copied());
         let problem = format!("table {} has no primary key or unique index over exactly ({key})", view.name);
         differences.push(Difference {
@@ -266,4 +265,17 @@ fn check_key(
         });
     }
     Ok(())
+}
+
+/// Lists the columns of each key and unique index of a table.
+fn unique_keys(connection: &Connection, view: &TableSchema, found: &[Found]) -> rusqlite::Result<Vec<Vec<String>>> {
+    let primary: Vec<_> = found.iter().filter(|found| found.in_primary_key).map(|found| found.name.clone()).collect();
+    let mut keys: Vec<Vec<String>> = if primary.is_empty() { Vec::new() } else { vec![primary] };
+    let mut indexes = connection.prepare("SELECT name FROM pragma_index_list(?1) WHERE \"unique\" AND NOT partial")?;
+    let mut index_columns = connection.prepare("SELECT coalesce(name, '') FROM pragma_index_info(?1)")?;
+    for index in indexes.query_map([&view.name], |row| row.get::<_, String>(0))? {
+        let columns = index_columns.query_map(params![index?], |row| row.get(0))?;
+        keys.push(columns.collect::<Result<_, _>>()?);
+    }
+    Ok(keys)
 }

@@ -19,7 +19,9 @@ pub(super) fn apply(
 ) -> rusqlite::Result<()> {
     delete(transaction, table, &changes.deletes)?;
     let rows = &changes.upserts;
-    if view.key.is_empty() && rows.num_rows() > 0 {
+    if view.keeps_all() {
+        // Nothing has to make way.
+    } else if view.key.is_empty() && rows.num_rows() > 0 {
         delete(transaction, table, &keys_of(view, &rows.slice(0, 1)))?;
     } else if view.key.iter().any(|&column| rows.column(column).null_count() > 0) {
         // No conflict would be found for these.
@@ -34,7 +36,9 @@ pub(super) fn apply(
             // A trigger may have rolled the whole transaction back; then nothing may be written any more.
             return Err(error);
         }
-        delete(transaction, table, &keys_of(view, &rows.slice(row, 1)))?;
+        if !view.keeps_all() {
+            delete(transaction, table, &keys_of(view, &rows.slice(row, 1)))?;
+        }
         refused.push(refused_row(view, rows, row, Reason::DoesNotFit, &error.to_string()));
     }
     Ok(())

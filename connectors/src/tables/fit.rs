@@ -70,6 +70,9 @@ impl TableRoom {
         }
         let refused = misfits.iter().map(|(&row, (reason, detail))| refused_row(view, upserts, row, *reason, detail)).collect();
         let kept = select(upserts, |row| !misfits.contains_key(&row));
+        if view.keeps_all() {
+            return Fitted { upserts: kept, deletes: deletes.clone(), refused };
+        }
         let gone = keys_of(view, &select(upserts, |row| misfits.contains_key(&row)));
         let deletes = concat_batches(&view.key_arrow(), [deletes, &gone]).expect("keys of one view have one type");
         Fitted { upserts: kept, deletes: self.fit_keys(view, &deletes), refused }
@@ -199,7 +202,7 @@ mod tests {
 
     fn view(types: &[(&str, ColumnType)]) -> TableSchema {
         let columns = types.iter().map(|&(name, column_type)| Column { name: name.to_owned(), column_type }).collect();
-        TableSchema { name: "v".to_owned(), columns, key: vec![0], time_column: None }
+        TableSchema { name: "v".to_owned(), columns, key: vec![0], appends: false, time_column: None }
     }
 
     #[test]

@@ -24,6 +24,15 @@ pub(crate) struct Difference {
     pub(crate) fix: String,
 }
 
+/// Says that a table refuses a second row with the same values in some columns, while its view only adds rows.
+pub(crate) fn only_added(table: &str, view: &TableSchema, unique: &[String]) -> Difference {
+    let names = unique.join(", ");
+    let key = unique.iter().map(|column| format!("\"{column}\"")).collect::<Vec<_>>().join(", ");
+    let problem = format!("table {table} keeps ({names}) unique, but the rows of {} are only added, repeats included", view.name);
+    let fix = format!("declare key = [{key}] in a view over them, so that a later row takes the place of an earlier one");
+    Difference { problem, fix }
+}
+
 /// Says all that keeps the tables of a sink from holding its views.
 pub(crate) fn does_not_fit(thing: &str, differences: &[Difference]) -> Error {
     let join = |part: fn(&Difference) -> &str| differences.iter().map(part).collect::<Vec<_>>().join("; ");

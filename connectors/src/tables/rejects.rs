@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn a_refused_row_is_kept_as_json_of_bounded_size() {
         let columns = vec![Column { name: "k".to_owned(), column_type: ColumnType::Text(None) }];
-        let view = TableSchema { name: "v".to_owned(), columns, key: vec![0], time_column: None };
+        let view = TableSchema { name: "v".to_owned(), columns, key: vec![0], appends: false, time_column: None };
         let column: ArrayRef = Arc::new(StringArray::from(vec!["ä".repeat(5000)]));
         let batch = RecordBatch::try_new(view.arrow(), vec![column]).unwrap();
         let letter = refused_row(&view, &batch, 0, Reason::TooLong, "why");

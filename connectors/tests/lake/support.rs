@@ -43,7 +43,7 @@ pub(crate) fn options(generation: u64) -> SinkOptions {
 pub(crate) fn table() -> TableSchema {
     let column = |name: &str, column_type| Column { name: name.to_owned(), column_type };
     let columns = vec![column("event_time", ColumnType::Timestamp), column("n", ColumnType::BigInt)];
-    TableSchema { name: "raw".to_owned(), columns, key: Vec::new(), time_column: Some(0) }
+    TableSchema { name: "raw".to_owned(), columns, key: Vec::new(), appends: true, time_column: Some(0) }
 }
 
 /// Rows of a time and a number each.

@@ -39,7 +39,7 @@ pub(crate) fn view(name: &str) -> TableSchema {
         ("ratio", ColumnType::Double),
     ];
     let columns = columns.map(|(name, column_type)| Column { name: name.to_owned(), column_type }).to_vec();
-    TableSchema { name: name.to_owned(), columns, key: vec![0, 1], time_column: None }
+    TableSchema { name: name.to_owned(), columns, key: vec![0, 1], appends: false, time_column: None }
 }
 
 /// Returns the options of a sink.

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod appended;
 mod cluster;
 mod commits;
 mod failures;

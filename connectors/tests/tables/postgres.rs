@@ -177,7 +177,7 @@ fn a_view_without_a_key_has_one_row() {
     let database = Database::create();
     let mut client = database.client();
     let columns = vec![Column { name: "total".to_owned(), column_type: ColumnType::BigInt }];
-    let total = TableSchema { name: "total".to_owned(), columns, key: Vec::new(), time_column: None };
+    let total = TableSchema { name: "total".to_owned(), columns, key: Vec::new(), appends: false, time_column: None };
     let no_keys = |rows| {
         RecordBatch::try_new_with_options(total.key_arrow(), vec![], &RecordBatchOptions::new().with_row_count(Some(rows)))
             .unwrap()

@@ -30,7 +30,7 @@ fn columns() -> Vec<Column> {
 }
 
 fn table(key: Vec<usize>) -> TableSchema {
-    TableSchema { name: "numbers".to_owned(), columns: columns(), key, time_column: None }
+    TableSchema { name: "numbers".to_owned(), columns: columns(), key, appends: false, time_column: None }
 }
 
 fn rows(numbers: impl IntoIterator<Item = i64>) -> RecordBatch {

@@ -8,41 +8,34 @@
 //! ```
 //!
 //! # Frontiers
-//! The operator holds its capabilities at the oldest epoch that it has not processed; one more stands at a checkpoint's epoch until the states as of
-//! that epoch have been saved. It processes `E` when the partials' frontier has
-//! passed `E` and the watermark of `E` is known, hence every epoch once, in order, also those that brought nothing.
+//! See [`course`](super::course).
 //!
 //! # Invariants
-//! - The arrangement holds for each key at most one state, once, as of every epoch.
 //! - What an epoch changes does not depend on how its partials were split.
 //! - A key with something left to close stands on the agenda at that watermark, or earlier.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use differential_dataflow::operators::arrange::{TraceAgent, TraceWriter};
-use differential_dataflow::trace::{Builder, Cursor, Description, Trace, TraceReader};
+use differential_dataflow::trace::Cursor;
 use freshet_model::{Epoch, Timestamp};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Scope, Stream};
-use timely::progress::Antichain;
-use timely::scheduling::SyncActivator;
 
 use super::agenda::Agenda;
 use super::begin_at;
+use super::course::Course;
 use super::keep::{Changes, Keeper};
-use super::partial::{Announced, Announcement};
-use crate::arrangement::{StateBuilder, StateSpine, Update};
+use super::partial::Announcement;
+use super::states::{States, current};
+use crate::arrangement::Update;
 use crate::changes::{Delta, Partial, Side};
 use crate::epochs::Seal;
 use crate::keys::{key_hash, worker_of};
-use crate::saving::{Restore, SaveOutlet, Saving};
+use crate::saving::{OpenSave, Restore};
 use crate::state::State;
-
-/// So many states are put into an arrangement at once while it is restored.
-const RESTORED_AT_ONCE: usize = 4096;
 
 /// The streams of a fold.
 pub struct Folded<'s> {
@@ -67,13 +60,7 @@ pub struct Options {
     /// The states that an earlier run saved of this worker's keys, in the order of keys.
     pub restore: Restore,
     /// Where states are saved, given the means to wake the operator when there is room again or an epoch's states are durable.
-    pub save: Box<dyn FnOnce(SyncActivator) -> SaveOutlet>,
-}
-
-/// The arrangement as the operator that writes it sees it.
-struct States {
-    reader: TraceAgent<StateSpine>,
-    writer: TraceWriter<StateSpine>,
+    pub save: OpenSave,
 }
 
 /// Everything but timely's handles.
@@ -107,57 +94,32 @@ pub fn fold<'s>(
     let mut sides_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<Side>>>::from(sides_out);
 
     let info = builder.operator_info();
-    let activator = scope.activator_for(info.address.clone());
-    let save = (options.save)(scope.worker().sync_activator_for(info.address.to_vec()));
-    let again = scope.activator_for(info.address.clone());
-    let spine = StateSpine::new(info.clone(), None, Some(activator));
-    let (reader, writer) = TraceAgent::new(spine, info, None);
     let first = options.begin.epoch;
-    let mut fold = Fold { keeper, agenda: Agenda::default(), states: States { reader, writer }, keys: options.keys };
+    let mut course = Course::new(scope, &info, options.begin, options.save);
+    let mut fold = Fold { keeper, agenda: Agenda::default(), states: States::new(scope, info), keys: options.keys };
     fold.restore(options.restore, first);
-    let mut saving = Saving::new(save, again);
 
     builder.build(move |capabilities| {
         let mut capabilities = begin_at::<4>(capabilities, first);
-        let mut announced = Announced::new(options.begin);
         let mut brought: BTreeMap<Epoch, Vec<Partial>> = BTreeMap::new();
-        let mut checkpoints = BTreeSet::new();
-        let (mut next, mut sealed) = (first, None);
 
         move |frontiers| {
-            seals.for_each(|time, seals| {
-                for seal in seals.drain(..) {
-                    announced.advance(*time.time(), &seal);
-                    checkpoints.extend(seal.checkpoint.then(|| *time.time() + 1));
-                }
-                sealed = sealed.max(Some(*time.time()));
-            });
+            seals.for_each(|time, seals| course.take(*time.time(), seals.drain(..)));
             partials.for_each(|time, partials| brought.entry(*time.time()).or_default().append(partials));
             let Some(held) = &mut capabilities else { return };
             let (mut deltas_out, mut contributions_out, mut sides_out) =
                 (deltas_out.activate(), contributions_out.activate(), sides_out.activate());
 
-            // Once the input has ended, the epochs that remain are those that have been sealed.
-            let ended = frontiers[0].frontier().is_empty();
-            let open = frontiers[0].frontier().first().copied().unwrap_or_else(|| sealed.map_or(first, |epoch| epoch + 1));
-            while next < open
-                && let Some(watermark) = announced.of(next)
-            {
-                let mut sent = fold.process(next, brought.remove(&next).unwrap_or_default(), watermark);
+            while let Some((epoch, watermark)) = course.due(&frontiers[0]) {
+                let mut sent = fold.process(epoch, brought.remove(&epoch).unwrap_or_default(), watermark);
                 deltas_out.session(&held[0]).give_container(&mut sent.deltas);
                 contributions_out.session(&held[1]).give_container(&mut sent.contributions);
                 sides_out.session(&held[2]).give_container(&mut sent.sides);
-                if checkpoints.remove(&next) {
-                    saving.begin(next, &mut fold.states.reader);
-                }
-                next += 1;
+                let next = course.advance(&mut fold.states);
                 held[..3].iter_mut().for_each(|capability| capability.downgrade(&next));
-                announced.forget(next);
             }
-            saving.advance();
-            held[3].downgrade(&saving.oldest().unwrap_or(next));
-            fold.states.compact(next);
-            if ended && frontiers[1].frontier().is_empty() && next >= open && saving.oldest().is_none() {
+            held[3].downgrade(&course.rest(&mut fold.states));
+            if course.is_over(&frontiers[0], &frontiers[1]) {
                 capabilities = None;
             }
         }
@@ -175,26 +137,13 @@ struct Sent {
 impl Fold {
     /// Takes in the states of an earlier run.
     fn restore(&mut self, entries: Restore, first: Epoch) {
-        let mut builder = StateBuilder::with_capacity(0, 0, 0);
-        let mut chunk = Vec::with_capacity(RESTORED_AT_ONCE);
-        let mut keys = 0;
-        for (key, value) in entries {
-            if let Some(deadline) = self.keeper.next_closing(&State::decode(&value)) {
-                self.agenda.enter(deadline, &key);
+        let (keeper, agenda) = (&self.keeper, &mut self.agenda);
+        let keys = self.states.restore(entries, first, |key, value| {
+            if let Some(deadline) = keeper.next_closing(&State::decode(value)) {
+                agenda.enter(deadline, key);
             }
-            keys += 1;
-            chunk.push(((key, value), first.saturating_sub(1), 1));
-            if chunk.len() == RESTORED_AT_ONCE {
-                builder.push(&mut chunk);
-                chunk.clear();
-            }
-        }
-        if keys > 0 {
-            builder.push(&mut chunk);
-            let [lower, upper, since] = [0, first, 0].map(Antichain::from_elem);
-            self.states.writer.insert(builder.done(Description::new(lower, upper, since)), Some(first - 1));
-            (self.keys)(keys);
-        }
+        });
+        (self.keys)(keys);
     }
 
     fn process(&mut self, epoch: Epoch, brought: Vec<Partial>, watermark: Timestamp) -> Sent {
@@ -238,7 +187,7 @@ impl Fold {
         watermark: Timestamp,
         changes: &mut Changes,
     ) -> Vec<Update> {
-        let (mut cursor, storage) = self.states.reader.cursor();
+        let (mut cursor, storage) = self.states.cursor();
         let mut updates = Updates { epoch, updates: Vec::with_capacity(brought.len() * 2), keys: 0, buffer: Vec::new() };
         let (mut brought, mut due) = (brought.iter().peekable(), due.iter().peekable());
         loop {
@@ -266,23 +215,6 @@ impl Fold {
     }
 }
 
-/// Returns the value that a cursor's key has now.
-fn current<'a, C>(cursor: &mut C, storage: &'a C::Storage) -> Option<&'a [u8]>
-where
-    C: Cursor<Val<'a> = &'a [u8], Time = Epoch, Diff = i64>,
-    for<'b> C: Cursor<DiffGat<'b> = &'b i64>,
-{
-    while let Some(value) = cursor.get_val(storage) {
-        let mut count = 0;
-        cursor.map_times(storage, |_, diff| count += diff);
-        if count > 0 {
-            return Some(value);
-        }
-        cursor.step_val(storage);
-    }
-    None
-}
-
 /// The updates of an epoch, in order.
 struct Updates {
     epoch: Epoch,
@@ -308,28 +240,5 @@ impl Updates {
         }
         let epoch = self.epoch;
         self.updates.extend(pair.into_iter().flatten().map(|(value, diff)| ((key.to_vec(), value), epoch, diff)));
-    }
-}
-
-impl States {
-    /// Adds the updates of an epoch, sorted by key and value.
-    fn insert(&mut self, epoch: Epoch, updates: Vec<Update>) {
-        if updates.is_empty() {
-            return;
-        }
-        let mut upper = Antichain::new();
-        self.reader.read_upper(&mut upper);
-        let description = Description::new(upper, Antichain::from_elem(epoch + 1), Antichain::from_elem(0));
-        let batch = StateBuilder::seal(&mut vec![updates], description);
-        self.writer.insert(batch, Some(epoch));
-    }
-
-    /// Lets the arrangement forget how it came to hold what it holds before `next`.
-    fn compact(&mut self, next: Epoch) {
-        let next = Antichain::from_elem(next);
-        self.writer.seal(next.clone());
-        self.reader.set_logical_compaction(next.borrow());
-        self.reader.set_physical_compaction(next.borrow());
-        self.writer.exert();
     }
 }

@@ -9,6 +9,7 @@
 
 mod agenda;
 pub mod append;
+mod course;
 pub mod drain;
 pub mod fold;
 pub mod keep;
@@ -19,6 +20,7 @@ pub mod regroup;
 pub mod rows;
 pub mod source;
 pub mod stamp;
+mod states;
 
 use freshet_model::Epoch;
 use timely::dataflow::operators::Capability;

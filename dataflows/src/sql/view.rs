@@ -61,7 +61,8 @@ pub(super) fn build(
     warnings.extend(growth(part, &relation));
     let time_column = relation.base.time.filter(|_| relation.groups.is_none());
     let time_column = time_column.and_then(|time| plain.iter().position(|&column| column == Some(time)));
-    let table = TableSchema { name: definition.name.clone(), columns, key, time_column };
+    let appends = relation.groups.is_none() && matches!(relation.base.input, Input::Source(_));
+    let table = TableSchema { name: definition.name.clone(), columns, key, appends, time_column };
     let map = map(&relation, &outputs, table.arrow(), &compiler)?;
     let inline = inlined(&relation, &outputs);
     let (inputs, sql) = (vec![relation.base.input], definition.sql.clone());
@@ -169,8 +170,11 @@ fn keys(
     match (&relation.groups, parts.is_empty()) {
         (None, true) if given.is_empty() => Ok(Vec::new()),
         (None, true) => {
-            let problem = "the view works row by row, and nothing says that its rows differ, so it can have no key";
-            Err(Refusal::new(problem, "leave the key out, or group by it"))
+            warnings.push(format!(
+                "nothing says that its rows differ by ({}): of several with one key a table keeps the last",
+                given.join(", ")
+            ));
+            key::check(given, columns, parts)
         }
         _ if !given.is_empty() => key::check(given, columns, parts),
         (grouped, _) => match (key::derive(parts), grouped) {

@@ -19,7 +19,7 @@ use freshet_dataflows::lower::lower;
 use freshet_dataflows::operators::drain::SinkEpoch;
 use freshet_dataflows::operators::source::Feed;
 use freshet_dataflows::outlet::Outlet;
-use freshet_dataflows::plan::{Emit, Plan, SourcePlan};
+use freshet_dataflows::plan::{Emit, Input, Plan, SourcePlan};
 use freshet_dataflows::saving::{Restore, Save, SaveOutlet, Stores};
 use freshet_dataflows::sql::{ViewDefinition, plan};
 use freshet_model::{Batch, Column, Commit, Epoch, LedgerRow, Progress, Timestamp};
@@ -262,8 +262,8 @@ fn batch(partition: usize, start: usize, events: &[Event], progress: Progress) -
 
 fn wiring(shared: &Arc<Shared>, worker: usize) -> Wiring {
     let is_shown = |view: &usize| shared.plan.views[*view].part_of.is_none();
-    let views: Vec<usize> = (0..shared.plan.views.len()).filter(is_shown).collect();
-    let table = TableOutlet { name: "tables".to_owned(), views: views.clone(), owner: 0, open: table(shared, views) };
+    let tables: Vec<Input> = (0..shared.plan.views.len()).filter(is_shown).map(Input::View).collect();
+    let table = TableOutlet { name: "tables".to_owned(), tables: tables.clone(), owner: 0, open: table(shared, tables) };
     Wiring {
         plan: Arc::clone(&shared.plan),
         sequencer: (worker == 0).then(|| sequencer(shared)),
@@ -367,10 +367,10 @@ fn stores(shared: &Arc<Shared>) -> Stores {
 }
 
 /// A sink that commits at once what it does not hold, and keeps tables as text.
-fn table(shared: &Arc<Shared>, views: Vec<usize>) -> Box<dyn FnOnce(SyncActivator) -> Outlet<SinkEpoch>> {
+fn table(shared: &Arc<Shared>, tables: Vec<Input>) -> Box<dyn FnOnce(SyncActivator) -> Outlet<SinkEpoch>> {
     let shared = Arc::clone(shared);
     Box::new(move |_| {
-        let mut coalescer = Coalescer::new(&shared.plan, &views);
+        let mut coalescer = Coalescer::new(&shared.plan, &tables);
         let finished = Arc::new(AtomicU64::new(shared.held.map_or(0, |held| held + 1)));
         let done = Arc::clone(&finished);
         let send = Box::new(move |epoch: SinkEpoch| {
@@ -384,23 +384,24 @@ fn table(shared: &Arc<Shared>, views: Vec<usize>) -> Box<dyn FnOnce(SyncActivato
             let commit = coalescer.commit().expect("an epoch was taken");
             let mut world = shared.world.lock().expect("not poisoned");
             world.held = Some(commit.epoch);
-            apply(&shared.plan, &views, &commit, &mut world.outcome);
+            apply(&shared.plan, &tables, &commit, &mut world.outcome);
             done.store(commit.epoch + 1, Ordering::Relaxed);
         });
         Outlet { send, finished: Box::new(move || finished.load(Ordering::Relaxed)) }
     })
 }
 
-fn apply(plan: &Plan, views: &[usize], commit: &Commit, outcome: &mut Outcome) {
+fn apply(plan: &Plan, tables: &[Input], commit: &Commit, outcome: &mut Outcome) {
     for changes in &commit.views {
-        let table = &plan.views[views[changes.view]].table;
+        let table = plan.table(tables[changes.view]);
         let held = outcome.tables.entry(table.name.clone()).or_default();
         for row in 0..changes.deletes.num_rows() {
             held.remove(&text(&changes.deletes, &(0..table.key.len()).collect::<Vec<_>>(), row));
         }
         for row in 0..changes.upserts.num_rows() {
-            let all: Vec<usize> = (0..table.columns.len()).collect();
-            held.insert(text(&changes.upserts, &table.key, row), text(&changes.upserts, &all, row));
+            let all = text(&changes.upserts, &(0..table.columns.len()).collect::<Vec<_>>(), row);
+            let key = if table.keeps_all() { nth(held, &all) } else { text(&changes.upserts, &table.key, row) };
+            held.insert(key, all);
         }
     }
     let late = commit.late.iter().map(|late| (late.view.clone(), late.partition, late.offset, late.window_start.0));
@@ -416,6 +417,12 @@ fn apply(plan: &Plan, views: &[usize], commit: &Commit, outcome: &mut Outcome) {
         sum.late += row.late;
         sum.dead_letters += row.dead_letters;
     }
+}
+
+/// Names one of several equal rows by the row and its number among them.
+pub(crate) fn nth(held: &Table, row: &str) -> String {
+    let taken = |number: &usize| held.contains_key(&format!("{row} #{number}"));
+    format!("{row} #{}", (0..).find(|number| !taken(number)).expect("numbers do not end"))
 }
 
 fn text(batch: &RecordBatch, columns: &[usize], row: usize) -> String {

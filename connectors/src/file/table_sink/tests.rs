@@ -32,6 +32,7 @@ fn table() -> TableSchema {
         name: "hits \"per\" page".to_owned(),
         columns: vec![column("page", ColumnType::Text(None)), column("hits", ColumnType::BigInt)],
         key: vec![0],
+        appends: false,
         time_column: None,
     }
 }

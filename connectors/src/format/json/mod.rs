@@ -216,7 +216,7 @@ fn describe(error: &serde_json::Error) -> (Reason, String) {
 }
 
 fn arrow_schema(columns: &[Column]) -> SchemaRef {
-    TableSchema { name: String::new(), columns: columns.to_vec(), key: Vec::new(), time_column: None }.arrow()
+    TableSchema { name: String::new(), columns: columns.to_vec(), key: Vec::new(), appends: false, time_column: None }.arrow()
 }
 
 #[cfg(test)]

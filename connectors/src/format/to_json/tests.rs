@@ -38,7 +38,9 @@ fn options(columns: Vec<Column>) -> SourceOptions {
 type Record = (Option<String>, Option<i64>, Option<f64>, Option<bool>, Option<i64>, Option<i128>);
 
 fn batch(records: &[Record]) -> RecordBatch {
-    let schema = freshet_model::TableSchema { name: "v".to_owned(), columns: columns(), key: vec![], time_column: None }.arrow();
+    let schema =
+        freshet_model::TableSchema { name: "v".to_owned(), columns: columns(), key: vec![], appends: false, time_column: None }
+            .arrow();
     let decimals: Decimal128Array = records.iter().map(|r| r.5).collect();
     let arrays: Vec<ArrayRef> = vec![
         Arc::new(records.iter().map(|r| r.0.clone()).collect::<StringArray>()),

@@ -29,7 +29,6 @@ fn a_key_that_rows_could_share_is_refused() {
         (SESSIONS, vec!["user_id"], "add 'began' to the key"),
         (BY_PAGE, vec!["window_start", "page"], "did you mean 'page_url'?"),
         (BY_PAGE, vec!["page_url", "page_url", "window_start"], "twice"),
-        ("SELECT * FROM user_activity", vec!["user_id"], "row by row"),
         (
             "SELECT lower(page_url) AS p, count(*) AS n FROM user_activity GROUP BY page_url",
             vec!["p"],
@@ -39,6 +38,16 @@ fn a_key_that_rows_could_share_is_refused() {
         let error = keyed(sql, &key).expect_err(words);
         assert!(error.contains(words) && error.starts_with("view 'v': "), "{error}");
     }
+}
+
+#[test]
+fn a_view_that_works_row_by_row_may_have_any_key_and_says_what_that_means() {
+    let definition = ViewDefinition { key: vec!["user_id".to_owned()], ..definition("v", "SELECT * FROM user_activity") };
+    let plan = plan(&sources(), &[definition]).expect("planned");
+    assert_eq!((key(&plan.views[0]), plan.views[0].table.appends), (vec!["user_id"], true));
+    assert!(plan.views[0].warnings[0].contains("differ by (user_id)"), "{:?}", plan.views[0].warnings);
+    let none = view("SELECT * FROM user_activity");
+    assert_eq!((key(&none), none.table.keeps_all(), none.warnings.len()), (vec![], true, 0));
 }
 
 #[test]

@@ -1,0 +1,97 @@
+//! The states of an operator that keeps one for each key, as the operator that writes them sees them.
+//!
+//! # Invariants
+//! - The arrangement holds for each key at most one state, once, as of every epoch.
+
+use differential_dataflow::operators::arrange::{TraceAgent, TraceWriter};
+use differential_dataflow::trace::cursor::CursorList;
+use differential_dataflow::trace::{Builder, Cursor, Description, Navigable, Trace, TraceReader};
+use freshet_model::Epoch;
+use timely::dataflow::Scope;
+use timely::dataflow::operators::generic::OperatorInfo;
+use timely::progress::Antichain;
+
+use crate::arrangement::{StateBatch, StateBuilder, StateSpine, Update};
+use crate::saving::Restore;
+
+/// So many states are put into an arrangement at once while it is restored.
+const RESTORED_AT_ONCE: usize = 4096;
+
+/// Walks through states in the order of their keys.
+pub(super) type StateCursor = CursorList<<StateBatch as Navigable>::Cursor>;
+
+/// An arrangement of states by key.
+pub(super) struct States {
+    reader: TraceAgent<StateSpine>,
+    writer: TraceWriter<StateSpine>,
+}
+
+impl States {
+    /// Begins with nothing, for an operator.
+    pub(super) fn new(scope: Scope<'_, Epoch>, info: OperatorInfo) -> States {
+        let activator = scope.activator_for(info.address.clone());
+        let (reader, writer) = TraceAgent::new(StateSpine::new(info.clone(), None, Some(activator)), info, None);
+        States { reader, writer }
+    }
+
+    /// Takes in the states that an earlier run saved, shows each of them, and returns their number.
+    pub(super) fn restore(&mut self, entries: Restore, first: Epoch, mut show: impl FnMut(&[u8], &[u8])) -> i64 {
+        let mut builder = StateBuilder::with_capacity(0, 0, 0);
+        let mut chunk = Vec::with_capacity(RESTORED_AT_ONCE);
+        let mut keys = 0;
+        for (key, value) in entries {
+            show(&key, &value);
+            keys += 1;
+            chunk.push(((key, value), first.saturating_sub(1), 1));
+            if chunk.len() == RESTORED_AT_ONCE {
+                builder.push(&mut chunk);
+                chunk.clear();
+            }
+        }
+        if keys > 0 {
+            builder.push(&mut chunk);
+            let [lower, upper, since] = [0, first, 0].map(Antichain::from_elem);
+            self.writer.insert(builder.done(Description::new(lower, upper, since)), Some(first - 1));
+        }
+        keys
+    }
+
+    /// Returns a cursor that shows what the arrangement holds now, for as long as it is kept, and what it walks through.
+    pub(super) fn cursor(&mut self) -> (StateCursor, Vec<StateBatch>) {
+        self.reader.cursor()
+    }
+
+    /// Adds the updates of an epoch, sorted by key and value.
+    pub(super) fn insert(&mut self, epoch: Epoch, updates: Vec<Update>) {
+        if updates.is_empty() {
+            return;
+        }
+        let mut upper = Antichain::new();
+        self.reader.read_upper(&mut upper);
+        let description = Description::new(upper, Antichain::from_elem(epoch + 1), Antichain::from_elem(0));
+        let batch = StateBuilder::seal(&mut vec![updates], description);
+        self.writer.insert(batch, Some(epoch));
+    }
+
+    /// Lets the arrangement forget how it came to hold what it holds before `next`.
+    pub(super) fn compact(&mut self, next: Epoch) {
+        let next = Antichain::from_elem(next);
+        self.writer.seal(next.clone());
+        self.reader.set_logical_compaction(next.borrow());
+        self.reader.set_physical_compaction(next.borrow());
+        self.writer.exert();
+    }
+}
+
+/// Returns the state that a cursor's key has now.
+pub(super) fn current<'a>(cursor: &mut StateCursor, storage: &'a Vec<StateBatch>) -> Option<&'a [u8]> {
+    while let Some(value) = cursor.get_val(storage) {
+        let mut count = 0;
+        cursor.map_times(storage, |_, diff| count += diff);
+        if count > 0 {
+            return Some(value);
+        }
+        cursor.step_val(storage);
+    }
+    None
+}
