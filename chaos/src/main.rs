@@ -14,6 +14,7 @@
 //! | `producer` | user activity at a steady rate, some of it late or malformed |
 //! | `supervisor` | the job's processes, started again when they end |
 //! | `reader` | looks at the database all the time |
+//! | `follower` | waits for the enriched events, as a program behind the job does |
 //! | `faults` | what is broken, one file a kind |
 //! | `isolation` | a network and a disk that can be broken without others noticing |
 //! | `round` | one fault after another |
@@ -25,6 +26,7 @@
 
 mod audit;
 mod faults;
+mod follower;
 mod isolation;
 mod options;
 mod producer;

@@ -15,6 +15,12 @@ pub(crate) struct Options {
     /// Another seed gives another order of faults and other events
     #[arg(long, default_value_t = 7, value_name = "N")]
     pub(crate) seed: u64,
+    /// Stop as soon as so many processes were killed [default: only the time counts]
+    #[arg(long, value_name = "N")]
+    pub(crate) kills: Option<usize>,
+    /// The longest pause between two faults
+    #[arg(long, default_value_t = 1500, value_name = "MS")]
+    pub(crate) pause: u64,
     /// Only these faults, separated by commas [default: all; --list names them]
     #[arg(long, value_delimiter = ',', value_name = "A,B")]
     pub(crate) faults: Vec<String>,

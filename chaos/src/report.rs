@@ -1,8 +1,10 @@
 //! What happened, fault by fault.
 
-use std::collections::BTreeMap;
-use std::fmt;
+mod table;
 
+use std::collections::BTreeMap;
+
+use crate::faults::{ACTIONS, Dealt};
 use crate::supervisor::Size;
 
 /// One fault that was injected.
@@ -13,10 +15,12 @@ pub(crate) struct Event {
     pub(crate) at: f64,
     /// What the job was running as.
     pub(crate) size: Size,
+    /// The fail point, if it was one.
+    pub(crate) point: Option<Dealt>,
     /// When the next one could begin.
     pub(crate) until_micros: i64,
-    /// Seconds until the job committed again, or why the fault was not survived.
-    pub(crate) result: Result<f64, String>,
+    /// Seconds until the job committed again, and for which followers of the enriched topic got nothing; or why the fault was not survived.
+    pub(crate) result: Result<(f64, f64), String>,
     /// Looks that showed something that must not be.
     pub(crate) torn: u64,
     pub(crate) sentences: Vec<String>,
@@ -31,7 +35,16 @@ struct Row {
     repeated: u64,
     torn: u64,
     seconds: Vec<f64>,
+    silent: Vec<f64>,
     skipped: Option<&'static str>,
+}
+
+/// What became of one action at one fail point.
+#[derive(Debug, Default, Clone, Copy)]
+struct Passages {
+    set: usize,
+    passed: usize,
+    survived: usize,
 }
 
 /// The whole run.
@@ -39,6 +52,7 @@ struct Row {
 pub(crate) struct Report {
     seed: u64,
     rows: BTreeMap<&'static str, Row>,
+    points: BTreeMap<&'static str, [Passages; ACTIONS.len()]>,
     /// Each fault, and when it was over.
     timeline: Vec<(i64, &'static str)>,
     places: Vec<(&'static str, String)>,
@@ -56,19 +70,27 @@ impl Report {
     pub(crate) fn add(&mut self, event: Event) {
         let Size { processes, workers } = event.size;
         let said = match &event.result {
-            Ok(seconds) => format!("committing again after {seconds:.2} s"),
+            Ok((seconds, _)) => format!("committing again after {seconds:.2} s"),
             Err(why) => format!("NOT SURVIVED: {why}"),
         };
-        eprintln!("{:8.1} s  {:20} -n {processes} -w {workers}  {said}", event.at, event.fault);
+        let name = event.point.map_or_else(|| event.fault.to_owned(), |dealt| dealt.to_string());
+        eprintln!("{:8.1} s  {name:20} -n {processes} -w {workers}  {said}", event.at);
+        if let Some(dealt) = event.point {
+            let passages = &mut self.points.entry(dealt.point).or_default()[dealt.action];
+            passages.set += 1;
+            passages.passed += usize::from(dealt.passed);
+            passages.survived += usize::from(dealt.passed && event.result.is_ok());
+        }
         self.timeline.push((event.until_micros, event.fault));
         let row = self.rows.entry(event.fault).or_default();
         row.injected += 1;
         match event.result {
-            Ok(seconds) => {
+            Ok((seconds, silent)) => {
                 row.survived += 1;
                 row.seconds.push(seconds);
+                row.silent.push(silent);
             }
-            Err(why) => self.failures.push(format!("{} at {:.1} s: {why}", event.fault, event.at)),
+            Err(why) => self.failures.push(format!("{name} at {:.1} s: {why}", event.at)),
         }
         self.torn_before(event.torn, event.sentences);
     }
@@ -121,46 +143,8 @@ impl Report {
         self.timeline.len()
     }
 
-    /// Returns how many processes were killed.
-    #[cfg(test)]
-    pub(crate) fn kills(&self) -> usize {
-        self.kills
-    }
-
     /// Tells whether nothing was lost, repeated or torn, and every fault survived.
     pub(crate) fn is_clean(&self) -> bool {
         self.failures.is_empty() && self.rows.values().all(|row| row.lost + row.repeated + row.torn == 0)
     }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "seed {}: {} faults, {} processes killed, {} looks", self.seed, self.injected(), self.kills, self.looks)?;
-        writeln!(f, "                                                                  seconds until committing again")?;
-        writeln!(f, "fault                 injected  survived  lost  repeated  torn      p50     p99     max")?;
-        for (fault, row) in &self.rows {
-            write!(f, "{fault:20}  {:8}  {:8}  {:4}  {:8}  {:4}", row.injected, row.survived, row.lost, row.repeated, row.torn)?;
-            let mut seconds = row.seconds.clone();
-            seconds.sort_by(f64::total_cmp);
-            match row.skipped.filter(|_| row.injected == 0) {
-                Some(why) => writeln!(f, "  skipped: {why}")?,
-                None if seconds.is_empty() => writeln!(f)?,
-                None => {
-                    let [p50, p99, max] = [0.5, 0.99, 1.0].map(|share| percentile(&seconds, share));
-                    writeln!(f, "  {p50:7.2} {p99:7.2} {max:7.2}")?;
-                }
-            }
-        }
-        for (place, found) in &self.places {
-            writeln!(f, "{place:20}  {found}")?;
-        }
-        self.failures.iter().try_for_each(|failure| writeln!(f, "FAILED  {failure}"))?;
-        writeln!(f, "{}", if self.is_clean() { "nothing lost, repeated or torn" } else { "FAILED" })
-    }
-}
-
-/// Returns the value below which a share of the sorted values lies.
-fn percentile(sorted: &[f64], share: f64) -> f64 {
-    let at = (share * sorted.len() as f64).ceil() as usize;
-    sorted[at.clamp(1, sorted.len()) - 1]
 }

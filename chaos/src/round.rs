@@ -9,11 +9,12 @@ use rand::{Rng, SeedableRng};
 
 use crate::audit;
 use crate::faults::{self, Fault, Outcome, World, now_micros};
+use crate::follower::Follower;
 use crate::options::Options;
 use crate::producer::Producer;
 use crate::reader::{Progress, Reader};
 use crate::report::{Event, Report};
-use crate::stage::{Stage, TOPIC};
+use crate::stage::{ENRICHED, ENRICHED_PARTITIONS, Stage, TOPIC};
 use crate::supervisor::{Size, Supervisor};
 
 /// A job that does not commit for so long will not do it any more.
@@ -31,8 +32,10 @@ pub(crate) fn run(options: &Options) -> Report {
     let mut job = Supervisor::new(size);
     job.start(&stage, None);
     let reader = Reader::start(&stage.database.url);
+    let follower = Follower::start(stage.kafka.client(), ENRICHED, ENRICHED_PARTITIONS);
     let random = StdRng::seed_from_u64(options.seed);
-    let mut world = World { options: options.clone(), stage, job, reader, random, kills: 0 };
+    let points = faults::Deck::default();
+    let mut world = World { options: options.clone(), stage, job, reader, follower, random, points, kills: 0 };
 
     let mut report = Report::new(options.seed);
     // Only a job that has read something has something to lose.
@@ -59,15 +62,16 @@ fn choose(options: &Options) -> Vec<&'static Fault> {
 fn inject_all(world: &mut World, chosen: &mut [&'static Fault], report: &mut Report) {
     let began = Instant::now();
     let duration = world.options.duration();
-    let is_over = || began.elapsed() >= duration;
-    while !is_over() {
+    let is_over = |world: &World| began.elapsed() >= duration || world.options.kills.is_some_and(|kills| world.kills >= kills);
+    while !is_over(world) {
         chosen.shuffle(&mut world.random);
         let before = report.injected();
         for fault in chosen.iter() {
-            if is_over() {
+            if is_over(world) {
                 return;
             }
-            let calm = world.random.random_range(200..1500);
+            let pause = world.options.pause;
+            let calm = world.random.random_range(pause / 8..=pause);
             if inject(world, fault, began, report) {
                 std::thread::sleep(Duration::from_millis(calm));
             }
@@ -83,7 +87,7 @@ fn inject(world: &mut World, fault: &'static Fault, began: Instant, report: &mut
     let (_, torn, sentences) = world.reader.take_torn();
     report.torn_before(torn, sentences);
     world.job.take_ends();
-    let size = world.job.size;
+    world.follower.take_longest();
     let outcome = (fault.inject)(world);
     let result = match outcome {
         Outcome::Skipped(why) => {
@@ -93,13 +97,15 @@ fn inject(world: &mut World, fault: &'static Fault, began: Instant, report: &mut
         Outcome::Wrong(why) => Err(why),
         Outcome::Over { at_micros, newer_than } => committing_again(world, at_micros, newer_than),
     };
+    let result = result.and_then(|seconds| Ok((seconds, following_again(world)?)));
     if result.is_err() {
         // What comes next shall not be blamed for this.
         revive(world);
     }
     let (_, torn, sentences) = world.reader.take_torn();
     let at = began.elapsed().as_secs_f64();
-    report.add(Event { fault: fault.name, at, size, until_micros: now_micros(), result, torn, sentences });
+    let (size, point) = (world.job.size, world.points.take_last());
+    report.add(Event { fault: fault.name, at, size, point, until_micros: now_micros(), result, torn, sentences });
     true
 }
 
@@ -108,7 +114,8 @@ fn committing_again(world: &World, at_micros: i64, newer_than: Option<Progress>)
     let end = Instant::now() + LIMIT;
     while Instant::now() < end {
         let now = world.reader.progress();
-        let is_new = newer_than.is_none_or(|old| now.generation > old.generation);
+        // A start raises the generation before it commits anything.
+        let is_new = newer_than.is_none_or(|old| now.generation > old.generation && now.epoch > old.epoch);
         if is_new && now.committed_micros > at_micros {
             return Ok((now_micros() - at_micros) as f64 / 1e6);
         }
@@ -118,6 +125,15 @@ fn committing_again(world: &World, at_micros: i64, newer_than: Option<Progress>)
         std::thread::sleep(Duration::from_millis(2));
     }
     Err(format!("no commit within {LIMIT:?}"))
+}
+
+/// Waits until somebody who follows the enriched topic gets records again; returns the longest time, in seconds, in which there were none.
+fn following_again(world: &World) -> Result<f64, String> {
+    let from = now_micros();
+    if wait_for(LIMIT, || world.follower.last_micros() > from) {
+        return Ok(world.follower.take_longest());
+    }
+    Err(format!("no enriched event within {LIMIT:?}"))
 }
 
 /// Brings the job back after it has failed, as a person would.

@@ -15,6 +15,8 @@ use crate::isolation;
 pub(crate) const TOPIC: &str = "user_activity";
 /// The topic of the enriched events.
 pub(crate) const ENRICHED: &str = "enriched_activity";
+/// Its partitions.
+pub(crate) const ENRICHED_PARTITIONS: i32 = 2;
 /// Partitions of the events' topic.
 pub(crate) const PARTITIONS: i32 = 4;
 /// The job's name, as that of its file.
@@ -39,7 +41,7 @@ impl Stage {
     pub(crate) fn build(keep: bool) -> Stage {
         let (kafka, postgres) = (Kafka::start(), Postgres::start(true));
         kafka.create(TOPIC, PARTITIONS);
-        kafka.create(ENRICHED, 2);
+        kafka.create(ENRICHED, ENRICHED_PARTITIONS);
         let database = postgres.database("chaos");
         let mut folder = tempfile::Builder::new().prefix("freshet-chaos-").tempdir().expect("a temporary folder");
         folder.disable_cleanup(keep);
@@ -62,8 +64,8 @@ impl Stage {
             text.replace(old, new)
         };
         let text = replace(text, "idle_timeout = \"30s\"", "idle_timeout = \"1h\"");
-        let text = replace(text, "roll_interval = \"1m\"", "roll_interval = \"3s\"");
-        let often = format!("{text}\n[checkpoint]\ninterval = \"2s\"\n");
+        let text = replace(text, "roll_interval = \"1m\"", "roll_interval = \"2s\"");
+        let often = format!("{text}\n[checkpoint]\ninterval = \"1s\"\n");
         // A program without checkpoints knows no such key.
         self.write(&often);
         if !self.job_is_sound() {
@@ -119,9 +121,12 @@ impl Stage {
         command
     }
 
-    /// Writes the cluster file for so many processes, and returns it.
+    /// Returns the cluster file for so many processes; it is written once, since one that starts may be reading it.
     pub(crate) fn cluster_file(&self, processes: usize) -> PathBuf {
         let path = self.folder.path().join(format!("cluster-{processes}.toml"));
+        if path.exists() {
+            return path;
+        }
         let hosts: Vec<String> = (0..processes).map(|process| format!("\"{}\"", self.host(process))).collect();
         std::fs::write(&path, format!("hosts = [{}]\n", hosts.join(", "))).expect("the folder can be written");
         path

@@ -72,9 +72,9 @@ impl Error {
         move |source| Error::System { what, source }
     }
 
-    #[cfg(feature = "failpoints")]
+    /// Makes the error of a fail point.
     pub(crate) fn injected(point: &'static str) -> Error {
-        Error::System { what: point, source: io::Error::other("injected") }
+        Error::System { what: point, source: io::Error::other("fail point") }
     }
 }
 

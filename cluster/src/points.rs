@@ -1,14 +1,10 @@
-//! Places at which a test can break things on purpose, by the crate `fail`; nothing without the feature `failpoints`.
+//! Fail points of this crate; `freshet_points` says how they are set.
 
-/// Marks a place by its name; the action `return` lets the function fail there.
-#[cfg(feature = "failpoints")]
+/// Marks a place by its name, at which the function may be made to fail.
 macro_rules! point {
     ($name:literal) => {
-        fail::fail_point!($name, |_| Err($crate::Error::injected($name).into()));
+        if freshet_points::hit($name) {
+            return Err($crate::Error::injected($name).into());
+        }
     };
-}
-
-#[cfg(not(feature = "failpoints"))]
-macro_rules! point {
-    ($name:literal) => {};
 }

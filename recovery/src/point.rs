@@ -1,11 +1,11 @@
-//! Fail points: named places at which a test can have this crate fail, panic or wait.
-//!
-//! Without the feature `failpoints` they cost nothing.
+//! Fail points of this crate; `freshet_points` says how they are set.
 
-/// Returns [`Error::Unavailable`](crate::Error::Unavailable) from the function if a test has set the point to `return`.
+/// Marks a place by its name, at which the function may be made to return [`Error::Unavailable`](crate::Error::Unavailable).
 macro_rules! point {
     ($name:literal) => {
-        fail::fail_point!($name, |_| Err($crate::Error::unavailable($name, "failed as asked by a test")))
+        if freshet_points::hit($name) {
+            return Err($crate::Error::unavailable($name, "fail point"));
+        }
     };
 }
 

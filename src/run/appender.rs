@@ -13,7 +13,7 @@ use freshet_dataflows::plan::Input;
 use freshet_model::{Epoch, PartitionId};
 use timely::scheduling::SyncActivator;
 
-use super::{Shared, connect};
+use super::{Shared, connect, point};
 
 /// Starts the thread, and returns the dataflow's end of it. The channel needs no bound of its own: the sequencer cuts no further
 /// epoch while the sink has too many in hand.
@@ -90,7 +90,9 @@ impl Appender {
                     let _ = self.activator.activate();
                 }
                 Append::Close => {
+                    point("drain::before_close")?;
                     self.sink.close()?;
+                    point("drain::closed")?;
                     self.durable.store(Epoch::MAX, Ordering::Release);
                     self.finish(Epoch::MAX);
                     return Ok(());

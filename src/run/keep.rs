@@ -15,7 +15,7 @@ use timely::scheduling::SyncActivator;
 
 use super::begin::{Beginning, Known, encode, payload};
 use super::connect::Connected;
-use super::{Error, Shared};
+use super::{Error, Shared, point};
 
 /// So many epochs are logged with one sync, at most.
 const MAX_GROUP: usize = 1024;
@@ -42,11 +42,14 @@ pub(super) fn log(state: Arc<State>, activator: SyncActivator, shared: &Arc<Shar
     shared.spawn("epoch log", move || {
         while let Ok(first) = receiver.recv() {
             let group: Vec<_> = std::iter::once(first).chain(receiver.try_iter().take(MAX_GROUP)).collect();
-            if let Err(error) = append(&state, &group) {
+            let announce = |()| {
+                logged.store(group.last().map_or(0, |record| record.epoch + 1), Ordering::Release);
+                let _ = activator.activate();
+            };
+            let announced = append(&state, &group).map(announce);
+            if let Err(error) = announced.and_then(|()| Ok(point("announce::after")?)) {
                 return failed.fail(error);
             }
-            logged.store(group.last().map_or(0, |record| record.epoch + 1), Ordering::Release);
-            let _ = activator.activate();
         }
     });
     Outlet {
@@ -57,7 +60,8 @@ pub(super) fn log(state: Arc<State>, activator: SyncActivator, shared: &Arc<Shar
 
 fn append(state: &State, group: &[EpochRecord]) -> Result<(), Error> {
     let entries = group.iter().map(|record| Ok((record.epoch, encode(record)?))).collect::<Result<Vec<_>, Error>>()?;
-    Ok(state.append(&entries)?)
+    state.append(&entries)?;
+    Ok(point("announce::before")?)
 }
 
 /// Starts the thread that publishes checkpoints whose parts are durable.

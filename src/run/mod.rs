@@ -198,6 +198,11 @@ pub fn run(job: Job, plan: Plan, options: Options, stats: Arc<Stats>, stop: Arc<
     }
 }
 
+/// A fail point of the program's own threads.
+fn point(name: &'static str) -> Result<(), freshet_connectors::Error> {
+    if freshet_points::hit(name) { Err(freshet_connectors::Error::unavailable(name, "fail point")) } else { Ok(()) }
+}
+
 /// Waits, but not for longer than it takes to be asked to stop.
 fn wait(pause: Duration, stop: &AtomicBool) {
     let until = Instant::now() + pause;

@@ -18,7 +18,7 @@ use timely::{CommunicationConfig, Config, WorkerConfig};
 
 use super::begin::{Beginning, Known};
 use super::connect::{Connected, HeldBatches, HeldTable, WorkerParts};
-use super::{Error, Options, Shared, appender, committer, keep, numbers, reader};
+use super::{Error, Options, Shared, appender, committer, keep, numbers, point, reader};
 
 /// How long a worker sleeps when it has nothing to do, before it looks whether the job goes on.
 const LOOK: Duration = Duration::from_millis(50);
@@ -105,6 +105,9 @@ fn one(worker: &mut Worker, work: &Work, own: WorkerParts, cluster: Option<&Hand
         }
         if shared.is_stopping() && told_to_stop.is_none() {
             told_to_stop = Some(Instant::now());
+            if let Err(error) = point("drain::begun") {
+                shared.fail(error);
+            }
             let sources = sources.lock().unwrap_or_else(PoisonError::into_inner);
             for source in sources.iter() {
                 let _ = source.activate();

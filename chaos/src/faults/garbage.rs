@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use rand::RngCore;
 
+use super::process::be_several;
 use super::{Outcome, World, over};
 
 /// Sends random bytes to each port, and holds the connections for a while; no process may end of it.
 pub(super) fn send(world: &mut World) -> Outcome {
-    if world.job.size.processes < 2 {
-        return Outcome::Skipped("there is one process only");
+    if let Err(outcome) = be_several(world) {
+        return outcome;
     }
     let mut bytes = [0; 4096];
     let mut held = Vec::new();

@@ -7,10 +7,14 @@ mod disk;
 mod failpoints;
 mod garbage;
 mod network;
+mod points;
 mod process;
 mod starts;
 
 use rand::rngs::StdRng;
+
+pub(crate) use self::failpoints::{ACTIONS, Dealt, Deck};
+use crate::follower::Follower;
 
 use crate::options::Options;
 use crate::reader::{Progress, Reader};
@@ -23,7 +27,9 @@ pub(crate) struct World {
     pub(crate) stage: Stage,
     pub(crate) job: Supervisor,
     pub(crate) reader: Reader,
+    pub(crate) follower: Follower,
     pub(crate) random: StdRng,
+    pub(crate) points: Deck,
     /// How many processes were killed with SIGKILL.
     pub(crate) kills: usize,
 }
@@ -66,6 +72,7 @@ pub(crate) const ALL: &[Fault] = &[
     fault("pause_long", "SIGSTOP of one process, SIGCONT after eight seconds", process::pause_long),
     fault("rescale", "SIGTERM, and a start with another number of workers or processes", process::rescale),
     fault("broker_killed", "kill -9 of the broker, and a start", broker::killed),
+    fault("broker_down", "kill -9 of the broker, and a start half a minute later", broker::down),
     fault("broker_paused", "SIGSTOP of the broker for some seconds", broker::paused),
     fault("database_restarted", "immediate shutdown of PostgreSQL, and a start", database::restarted),
     fault("database_paused", "SIGSTOP of the job's sessions in PostgreSQL for some seconds", database::paused),

@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use rand::Rng;
 
+use super::process::be_several;
 use super::{Outcome, World, over};
 use crate::isolation::Cut;
 
 /// Drops whatever is sent to one process's address for some seconds. What it sends on connections that it accepted still arrives, its
 /// peers' acknowledgements do not: the connection is neither up nor down.
 pub(super) fn cut(world: &mut World) -> Outcome {
-    let processes = world.job.size.processes;
-    if processes < 2 {
-        return Outcome::Skipped("there is one process only");
+    if let Err(outcome) = be_several(world) {
+        return outcome;
     }
+    let processes = world.job.size.processes;
     // The highest calls all others, so nobody connects to its address.
     let address = world.stage.address(world.random.random_range(0..processes - 1));
     let Some(cut) = Cut::new(address) else {

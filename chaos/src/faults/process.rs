@@ -17,10 +17,10 @@ pub(super) fn kill_leader(world: &mut World) -> Outcome {
 }
 
 pub(super) fn kill_follower(world: &mut World) -> Outcome {
-    let processes = world.job.size.processes;
-    if processes < 2 {
-        return Outcome::Skipped("there is one process only");
+    if let Err(outcome) = be_several(world) {
+        return outcome;
     }
+    let processes = world.job.size.processes;
     let victim = world.random.random_range(1..processes);
     kill(world, move |process| process == victim)
 }
@@ -75,6 +75,29 @@ pub(super) fn rescale(world: &mut World) -> Outcome {
     let processes = world.options.processes[world.random.random_range(0..world.options.processes.len())].clamp(1, 4);
     let size = Size { workers: next(&world.options.workers, old.workers).max(1), processes };
     restart(world, size, None)
+}
+
+/// Goes on with several processes if there is one only, for what takes more.
+pub(super) fn be_several(world: &mut World) -> Result<(), Outcome> {
+    let most = world.options.processes.iter().copied().max().unwrap_or(1).min(4);
+    if world.job.size.processes > 1 {
+        return Ok(());
+    }
+    if most < 2 {
+        return Err(Outcome::Skipped("the job is to have one process only"));
+    }
+    let size = Size { processes: most, ..world.job.size };
+    match restart(world, size, None) {
+        Outcome::Over { newer_than: Some(old), .. } => {
+            let is_new = || world.reader.progress().generation > old.generation;
+            if wait_for(Duration::from_secs(30), is_new) {
+                Ok(())
+            } else {
+                Err(Outcome::Wrong("several processes did not start".to_owned()))
+            }
+        }
+        outcome => Err(outcome),
+    }
 }
 
 /// Drains the job and starts it again, measured from the request to drain.

@@ -40,10 +40,10 @@ impl Store {
             store.file(main)?;
             return Ok(store);
         }
-        fault::point("sink::fence", thing)?;
+        fault::point("file::fence", thing)?;
         let claim = Claim::take(thing, main, generation)?;
         let found = claim.held()?;
-        fault::point("sink::progress_read", thing)?;
+        fault::point("file::progress_read", thing)?;
         match found {
             Some(found) => store.resume(found, &claim, options.reset)?,
             None => store.begin()?,

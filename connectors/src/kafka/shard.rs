@@ -12,13 +12,12 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use fail::fail_point;
 use freshet_model::{Epoch, PartitionId};
 
 use super::transaction::Transactions;
 use super::trouble::{Patience, Trouble};
-use crate::Error;
 use crate::format::Rows;
+use crate::{Error, fault};
 
 /// An offset that is not written for a week is forgotten by the brokers, so one that is as old as this is written again.
 const REFRESH: Duration = Duration::from_secs(24 * 3600);
@@ -186,7 +185,7 @@ impl Shard {
             };
             result.map_err(|code| self.transactions.sort(code))?;
             self.sent += 1;
-            fail_point!("kafka::half_produced", |_| Err(Trouble::Passing(Error::unavailable("kafka", "fail point"))));
+            fault::point("kafka::half_produced", "kafka").map_err(Trouble::Passing)?;
         }
         let Some(epoch) = commit else { return Ok(()) };
         if self.sent == 0 && self.transactions.since_commit() <= REFRESH {

@@ -13,7 +13,6 @@
 
 use std::sync::Arc;
 
-use fail::fail_point;
 use freshet_model::{Commit, DeadLetter, Epoch, MAX_DEAD_PAYLOAD_BYTES, Reason, TableSchema, ViewChanges};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -27,7 +26,7 @@ use super::settings::Settings;
 use super::transaction::{Owner, Transactions};
 use super::trouble::{Outage, Patience, Trouble};
 use crate::format::rows;
-use crate::{Error, SinkOptions, TableSink};
+use crate::{Error, SinkOptions, TableSink, fault};
 
 /// librdkafka's settings; a commit is flushed at once whatever `linger.ms` is.
 const OWN: [(&str, &str); 5] = [
@@ -96,7 +95,7 @@ impl KafkaTableSink {
             dead.map(dead_json).try_for_each(|letter| messages.send(dead_topic, None, Some(&letter), None))
         };
         send().map_err(|code: Code| self.transactions.sort(code))?;
-        fail_point!("kafka::half_produced", |_| Err(Trouble::Passing(Error::unavailable("kafka", "fail point"))));
+        fault::point("kafka::half_produced", "kafka").map_err(Trouble::Passing)?;
         self.transactions.commit(commit.epoch)
     }
 }

@@ -22,7 +22,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fail::fail_point;
 use freshet_model::{Epoch, Offset};
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
@@ -34,7 +33,7 @@ use super::admin;
 use super::client::{self, Context, Owned};
 use super::produce::TopicProducer;
 use super::trouble::Trouble;
-use crate::{Error, SinkOptions};
+use crate::{Error, SinkOptions, fault};
 
 /// librdkafka's settings for short transactions.
 ///
@@ -144,7 +143,9 @@ impl Transactions {
             return Ok(false);
         }
         let owner = Arc::clone(&self.owner);
+        owner.point("kafka::fence")?;
         let mut session = owner.admit()?;
+        owner.point("kafka::progress_read")?;
         let (held, generation) = owner.read(&session)?;
         if generation > owner.generation {
             return Err(Trouble::Final(owner.fenced(generation)));
@@ -199,11 +200,7 @@ impl Transactions {
         }
         self.held = Some(epoch);
         self.committed_at = Instant::now();
-        fail_point!("kafka::committed", |_| {
-            self.session = None;
-            Err(self.owner.passing("fail point".to_owned()))
-        });
-        Ok(())
+        self.owner.point("kafka::committed").inspect_err(|_| self.session = None)
     }
 
     /// Gives the producer up, with the transaction that it may have open.
@@ -261,7 +258,7 @@ impl Owner {
     }
 
     fn begin(&self, session: &mut Session) -> Result<(), Trouble> {
-        fail_point!("kafka::begin", |_| Err(self.passing("fail point".to_owned())));
+        self.point("kafka::begin")?;
         session.producer.single().begin_transaction().map_err(|error| self.failed("no transaction can be begun", &error))?;
         session.begun = true;
         Ok(())
@@ -275,7 +272,7 @@ impl Owner {
         let text = format!("generation {}", self.generation);
         let client = producer.single().client();
         admin::send_offset(client, &self.id, &self.address.topic, (next, &text), STEP_TIMEOUT).map_err(|code| self.sort(code))?;
-        fail_point!("kafka::offsets_added", |_| Err(self.passing("fail point".to_owned())));
+        self.point("kafka::offsets_added")?;
         producer.flush_within(STEP_TIMEOUT).map_err(|code| self.sort(code))?;
         // A transaction in which a request may come twice is not ended.
         producer.hear();
@@ -296,21 +293,18 @@ impl Owner {
 
     /// The fail point between the request and its answer: the call is given up for the moment when the request is on its way. Tells
     /// whether the answer has come all the same.
-    #[cfg(feature = "failpoints")]
     fn end_sent(&self, producer: &TopicProducer) -> Result<bool, Trouble> {
         const POINT: &str = "kafka::endtxn_sent";
-        if !fail::list().iter().any(|(name, actions)| name == POINT && actions != "off") {
+        if !fault::is_set(POINT) {
             return Ok(false);
         }
         let ended = producer.commit(Duration::from_millis(1)).is_ok();
-        fail_point!(POINT, |_| Err(self.passing("fail point".to_owned())));
+        self.point(POINT)?;
         Ok(ended)
     }
 
-    #[cfg(not(feature = "failpoints"))]
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "the other one may fail")]
-    fn end_sent(&self, _: &TopicProducer) -> Result<bool, Trouble> {
-        Ok(false)
+    fn point(&self, name: &str) -> Result<(), Trouble> {
+        fault::point(name, &self.thing).map_err(Trouble::Passing)
     }
 
     /// Fails if a row could not be delivered, or if a connection has broken.

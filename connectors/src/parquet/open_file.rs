@@ -16,6 +16,7 @@ use freshet_model::{Epoch, TableSchema};
 use super::checksum::{self, Hashed, Seal};
 use super::hours::Hour;
 use super::manifest::Part;
+use crate::fault;
 
 /// A row group is written to disk when it has so many rows …
 pub(super) const ROW_GROUP_ROWS: usize = 128 * 1024;
@@ -117,7 +118,9 @@ impl OpenFile {
 
     /// Completes the file and waits until the disk has its content.
     pub(super) fn finish(self) -> Result<Part, ParquetError> {
-        fail::fail_point!("lake::partial_file", |_| Err(ParquetError::General("fail point".to_owned())));
+        if fault::hit("lake::partial_file") {
+            return Err(ParquetError::General("fail point".to_owned()));
+        }
         let Seal { bytes, checksum } = self.writer.into_inner()?.finish()?;
         Ok(Part { bytes, checksum, ..self.part })
     }

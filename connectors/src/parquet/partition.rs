@@ -19,7 +19,7 @@ use super::manifest::{Manifest, Part, Shown};
 use super::open_file::Format;
 use super::show::show;
 use super::{checksum, folders, merge};
-use crate::Error;
+use crate::{Error, fault};
 
 /// An hour with so many parts is shown, whatever their size and age.
 pub(super) const MAX_PARTS: usize = 512;
@@ -96,12 +96,12 @@ impl Partition {
         if self.unnamed || !files.is_empty() {
             folders::sync(&lake.staging(self.id)).map_err(|error| lake.failed(&error))?;
         }
-        fail::fail_point!("lake::before_manifest", |_| Err(lake.failed(&"fail point")));
+        fault::point("lake::before_manifest", lake.thing())?;
         let parts = self.hours.values().flat_map(|staged| &staged.parts).cloned().collect();
         let held = held.max(self.head.held);
         self.put(lake, Manifest { number: self.head.number + 1, held, parts, files, ..self.head.clone() })?;
         self.unnamed = false;
-        fail::fail_point!("lake::after_manifest", |_| Err(lake.failed(&"fail point")));
+        fault::point("lake::after_manifest", lake.thing())?;
         self.show(lake)?;
         self.chain.tidy(&self.head).map_err(|error| lake.failed(&error))
     }
@@ -152,7 +152,7 @@ impl Partition {
         let staging = lake.staging(self.id);
         for part in self.head.files.iter().flat_map(|file| &file.parts) {
             folders::remove_if_there(&staging.join(part)).map_err(|error| lake.failed(&error))?;
-            fail::fail_point!("lake::parts_half_deleted", |_| Err(lake.failed(&"fail point")));
+            fault::point("lake::parts_half_deleted", lake.thing())?;
         }
         Ok(())
     }

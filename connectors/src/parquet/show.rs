@@ -13,7 +13,7 @@ use freshet_model::PartitionId;
 use super::lake::{Lake, folder_of};
 use super::manifest::Shown;
 use super::{checksum, folders};
-use crate::Error;
+use crate::{Error, fault};
 
 /// Shows the files that a manifest of the partition names, and waits until the disk has their names; their staged names are removed.
 pub(super) fn show(lake: &Lake, partition: PartitionId, files: &[Shown]) -> Result<(), Error> {
@@ -23,7 +23,7 @@ pub(super) fn show(lake: &Lake, partition: PartitionId, files: &[Shown]) -> Resu
         let path = lake.at(&file.path);
         link(lake, &staging.join(&file.staged), &path, file)?;
         changed.insert(folder_of(&path).to_path_buf());
-        fail::fail_point!("lake::half_renamed", |_| Err(lake.failed(&"fail point")));
+        fault::point("lake::half_renamed", lake.thing())?;
     }
     finish(&staging, files, &changed).map_err(|error| lake.failed(&error))
 }

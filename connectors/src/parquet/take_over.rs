@@ -12,7 +12,7 @@ use super::lake::{Lake, folder_of};
 use super::manifest::{Manifest, Part};
 use super::open_file::now_ms;
 use super::partition::{Partition, Staged, verify};
-use crate::Error;
+use crate::{Error, fault};
 
 /// A part of at most this size is read at the start to see whether it is as it was written, a larger one before it is shown.
 const VERIFY_AT_START_BYTES: u64 = 16 << 20;
@@ -29,6 +29,7 @@ pub(super) fn take_over(lake: &Lake, partitions: &[PartitionId], reset: bool) ->
     for &id in partitions {
         let chain = lake.chain(id);
         let head = fence(lake, id, &chain, reset)?;
+        fault::point("lake::progress_read", lake.thing())?;
         taken.insert(id, Partition { id, chain, head, hours: BTreeMap::new(), unnamed: false, written: None });
     }
     clear(lake, &mut taken)?;
@@ -60,6 +61,7 @@ fn fence(lake: &Lake, id: PartitionId, chain: &Chain, reset: bool) -> Result<Man
         next.takeovers.push(next.number);
         let too_many = next.takeovers.len().saturating_sub(KEPT_TAKEOVERS);
         next.takeovers.drain(..too_many);
+        fault::point("lake::fence", lake.thing())?;
         // Otherwise an earlier generation has just written one more, and that counts.
         if chain.put(&next).map_err(|error| lake.failed(&error))? {
             return Ok(next);
@@ -100,7 +102,7 @@ fn clear(lake: &Lake, taken: &mut BTreeMap<PartitionId, Partition>) -> Result<()
         return Ok(());
     }
     remove_files(lake, &clearing).map_err(|error| lake.failed(&error))?;
-    fail::fail_point!("lake::half_reset", |_| Err(lake.failed(&"fail point")));
+    fault::point("lake::half_reset", lake.thing())?;
     for partition in taken.values_mut().filter(|partition| partition.head.clearing) {
         let next = Manifest { number: partition.head.number + 1, clearing: false, ..partition.head.clone() };
         partition.put(lake, next)?;

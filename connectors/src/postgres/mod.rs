@@ -104,12 +104,12 @@ impl PostgresSink {
         let explain = |error| self.place.explain(&error);
         let seen = control::read(transaction, &self.owner).map_err(explain)?;
         seen.map_or(Ok(()), |held| self.owner.check(&self.place.thing, &held))?;
-        fault::point("sink::fence", &self.place.thing)?;
+        fault::point("postgres::fence", &self.place.thing)?;
         control::end_predecessors(transaction, &self.owner).map_err(explain)?;
         let held = control::lock(transaction, &self.owner).map_err(explain)?.ok_or_else(|| self.changed("no row"))?;
         self.owner.check(&self.place.thing, &held)?;
         control::take_over(transaction, &self.owner).map_err(explain)?;
-        fault::point("sink::progress_read", &self.place.thing)?;
+        fault::point("postgres::progress_read", &self.place.thing)?;
         if self.owner.forgets(Some(&held)) {
             let names = views.iter().map(|(_, table)| table.name.as_str());
             control::forget(transaction, &self.owner, names).map_err(explain)?;

@@ -100,9 +100,9 @@ impl SqliteSink {
         }
         let held = control::read(&transaction, &self.owner).map_err(explain)?;
         held.map_or(Ok(()), |held| self.owner.check(&self.thing, &held))?;
-        fault::point("sink::fence", &self.thing)?;
+        fault::point("sqlite::fence", &self.thing)?;
         control::take_over(&transaction, &self.owner).map_err(explain)?;
-        fault::point("sink::progress_read", &self.thing)?;
+        fault::point("sqlite::progress_read", &self.thing)?;
         let mut epoch = held.and_then(|held| held.epoch);
         if self.owner.forgets(held.as_ref()) {
             control::forget(&transaction, &self.owner, views.iter().map(|view| view.name.as_str())).map_err(explain)?;

@@ -68,14 +68,17 @@ impl Place<'_> {
     }
 }
 
-const PREPARING: [&str; 2] = ["sink::fence", "sink::progress_read"];
+/// Tells whether a point is passed before the first commit.
+fn is_preparing(point: &str) -> bool {
+    point.ends_with("::fence") || point.ends_with("::progress_read")
+}
 
 /// Runs a test at a new place for each fail point of PostgreSQL, SQLite and files.
 fn everywhere(test: &mut dyn FnMut(&str, &mut Place<'_>)) {
     // Otherwise each database would start a cluster of its own.
     let _cluster = Cluster::shared();
-    let own = ["postgres::after_compare_and_set", "postgres::mid_copy", "postgres::commit_sent", "postgres::after_commit"];
-    for point in PREPARING.iter().chain(&own) {
+    let steps = ["fence", "progress_read", "after_compare_and_set", "mid_copy", "commit_sent", "after_commit"];
+    for point in steps.map(|step| format!("postgres::{step}")) {
         let database = Database::create();
         let mut reader = database.client();
         let mut count = || {
@@ -84,9 +87,9 @@ fn everywhere(test: &mut dyn FnMut(&str, &mut Place<'_>)) {
             let row = reader.query_one(sql, &[]).unwrap();
             [row.get(0), row.get(1), row.get(2)]
         };
-        test(point, &mut Place { url: database.url.clone(), count: &mut count });
+        test(&point, &mut Place { url: database.url.clone(), count: &mut count });
     }
-    for point in PREPARING.iter().chain(&["sqlite::before_commit"]) {
+    for point in ["sqlite::fence", "sqlite::progress_read", "sqlite::before_commit"] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("f.db");
         let mut count = || {
@@ -96,7 +99,7 @@ fn everywhere(test: &mut dyn FnMut(&str, &mut Place<'_>)) {
         };
         test(point, &mut Place { url: format!("sqlite://{}", path.display()), count: &mut count });
     }
-    for point in PREPARING.iter().chain(&["file::before_sidecar"]) {
+    for point in ["file::fence", "file::progress_read", "file::before_sidecar"] {
         let folder = tempfile::tempdir().unwrap();
         // Files have no ledger: that of the others stands in.
         let lines = |name: &str| lines(&folder.path().join(name));
@@ -128,7 +131,7 @@ fn a_step_that_fails_is_tried_again_and_each_epoch_is_there_once() {
 fn a_process_that_is_killed_at_a_step_leaves_each_epoch_whole_or_not_at_all() {
     let scenario = FailScenario::setup();
     everywhere(&mut |point, place| {
-        let before = if PREPARING.contains(&point) { 0 } else { 2 };
+        let before = if is_preparing(point) { 0 } else { 2 };
         let child = Command::new(std::env::current_exe().unwrap())
             .args(["child", "--exact", "--ignored"])
             .env(CHILD, &place.url)
