@@ -15,11 +15,11 @@ KAFKA_JARS = CACHE / "kafka-4.1.0"
 SPARK = CACHE / "spark"
 
 
-def prepare() -> None:
-    """Fetches what the comparison needs and the cache does not hold yet."""
+def prepare(spark: bool) -> None:
+    """Fetches what a measurement needs and the cache does not hold yet."""
     if not (KAFKA_JARS / "complete").exists():
-        copy_jars(ROOT / "tests/support/kafka/pom.xml", KAFKA_JARS)
-    if not (SPARK / "complete").exists():
+        copy_jars(ROOT / "harness/src/kafka/pom.xml", KAFKA_JARS)
+    if spark and not (SPARK / "complete").exists():
         copy_jars(ROOT / "benches/versus/pom.xml", SPARK / "jars")
         subprocess.run(["python3", "-m", "venv", SPARK / "venv"], check=True)
         requirements = ROOT / "benches/versus/requirements.txt"
@@ -181,9 +181,9 @@ class Session:
 
 
 @contextlib.contextmanager
-def servers():
-    """Gives a broker and a database, and ends both whatever happens."""
-    prepare()
+def servers(spark: bool = True):
+    """Gives a broker and a database, and ends both whatever happens; sees to it that Spark is there, if it takes part."""
+    prepare(spark)
     folder = pathlib.Path(tempfile.mkdtemp(prefix="freshet-versus-"))
     folder.chmod(0o755)
     with contextlib.ExitStack() as stack:

@@ -53,17 +53,19 @@ class Spark:
 
 
 class Freshet:
-    """Freshet with a number of workers."""
+    """Freshet with a number of workers; unless `keeps`, its epoch log lies in memory and no checkpoint is taken, as nobody should run it."""
 
-    def __init__(self, workers: int):
+    def __init__(self, workers: int, keeps: bool = True):
         self.workers = workers
-        self.name = f"Freshet -w {workers}"
+        self.keeps = keeps
+        self.name = f"Freshet -w {workers}" + ("" if keeps else ", nothing kept")
 
     def start(self, kafka: Kafka, database: Postgres, name: str, topic: str, work: str, folder: pathlib.Path, live: bool) -> Tree:
         """Starts the job, on the topic's own name."""
         job = folder / "job.toml"
-        job.write_text(job_text(work, topic))
+        job.write_text(job_text(work, topic) + ("" if self.keeps else '\n[checkpoint]\ninterval = "24h"\n'))
         command = [FRESHET, "run", job, "-w", self.workers, *([] if live else ["--bounded"])]
+        command += [] if self.keeps else ["--state", f"memory://{name}"]
         environment = {**os.environ, "KAFKA_URL": f"kafka://{kafka.address}", "DATABASE_URL": database.url(name)}
         return Tree(command, folder / "freshet.log", env=environment, cwd=folder)
 

@@ -3,9 +3,10 @@
 
     versus.py catch-up --events 4000000 --work pv,three,five
     versus.py live --rates 1000,10000 --seconds 60
+    versus.py cost --events 4000000 --work three,five --rates 1000
 
 `catch-up` fills one topic and lets each system read it to its end. `live` measures the time from an event's creation to its row in PostgreSQL, asked for from
-outside. Both print Markdown tables. Standard library only; what the two systems need is fetched once into the cache folder.
+outside. `cost` compares Freshet with itself without epoch log and checkpoints, in both respects. All print Markdown tables. Standard library only; what the two systems need is fetched once into the cache folder.
 """
 
 import argparse
@@ -22,9 +23,12 @@ from systems import FRESHET, TABLES, WORK, Freshet, Spark
 LIMIT_S = 3600
 WARM_UP_S = 180
 
+FRESHNESS = """| system | events/s | p50 | p99 | max | probes | CPU s a minute | peak memory |
+|---|---|---|---|---|---|---|---|"""
+
 
 def main() -> None:
-    """Reads the command line and runs one of the two comparisons."""
+    """Reads the command line and runs one of the comparisons."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
     catch_up = commands.add_parser("catch-up", help="throughput, CPU and memory over a filled topic")
@@ -37,11 +41,19 @@ def main() -> None:
     live.add_argument("--seconds", type=int, default=60)
     live.add_argument("--work", default="pv")
     live.set_defaults(run=compare_live)
+    cost = commands.add_parser("cost", help="throughput and freshness with and without what brings a job through crashes")
+    cost.add_argument("--events", type=int, default=4_000_000)
+    cost.add_argument("--work", default="three,five")
+    cost.add_argument("--times", type=int, default=3, help="how often each is run, in turn")
+    cost.add_argument("--rates", default="1000")
+    cost.add_argument("--seconds", type=int, default=60)
+    cost.set_defaults(run=compare_cost, systems="freshet")
     for command in (catch_up, live):
         command.add_argument("--systems", default="spark,freshet")
+    for command in (catch_up, live, cost):
         command.add_argument("--workers", default="1,2", help="Freshet's worker counts")
     args = parser.parse_args()
-    with servers() as (kafka, database, folder):
+    with servers("spark" in args.systems) as (kafka, database, folder):
         args.run(args, kafka, database, folder)
 
 
@@ -53,14 +65,42 @@ def systems(args: argparse.Namespace) -> list:
 
 def compare_catch_up(args: argparse.Namespace, kafka: Kafka, database: Postgres, folder: pathlib.Path) -> None:
     """Runs every system over the same topic, and prints how they compare."""
-    topic = "user_activity"
-    kafka.create(topic)
-    # Without malformed events: one NUL character in a text ends Spark's queries for good.
-    shape = ["--events", args.events, "--rate", 0, "--span", "2h", "--seed", 7, "--partitions", 4, "--malformed", 0]
-    generate(kafka, topic, shape).wait(LIMIT_S)
+    topic = filled(kafka, args.events)
     for work in args.work.split(","):
         rows = [catch_up(s, work, args.events, kafka, database, folder / f"{work}{i}", topic) for i, s in enumerate(systems(args))]
         print_catch_up(work, args.events, rows)
+
+
+def filled(kafka: Kafka, events: int) -> str:
+    """Fills a topic and returns its name."""
+    topic = "user_activity"
+    kafka.create(topic)
+    # Without malformed events: one NUL character in a text ends Spark's queries for good.
+    shape = ["--events", events, "--rate", 0, "--span", "2h", "--seed", 7, "--partitions", 4, "--malformed", 0]
+    generate(kafka, topic, shape).wait(LIMIT_S)
+    return topic
+
+
+def compare_cost(args: argparse.Namespace, kafka: Kafka, database: Postgres, folder: pathlib.Path) -> None:
+    """Runs Freshet with and without epoch log and checkpoints, in turn, over a filled topic and then under a steady load."""
+    topic = filled(kafka, args.events)
+    workers = int(args.workers.split(",")[0])
+    both = [Freshet(workers), Freshet(workers, keeps=False)]
+    for work in args.work.split(","):
+        rates: dict[str, list[float]] = {system.name: [] for system in both}
+        for turn in range(args.times):
+            for index, system in enumerate(both):
+                row = catch_up(system, work, args.events, kafka, database, folder / f"{work}{turn}x{index}", topic)
+                rates[system.name].append(row["rate"])
+                print(f"{work}, {system.name}: {row['rate']:,.0f} events/s", flush=True)
+        kept, bare = (statistics.median(rates[system.name]) for system in both)
+        print(f"\n{work}: medians of {args.times}: {kept:,.0f} with, {bare:,.0f} without; the cost is {(1 - kept / bare) * 100:.1f} %\n", flush=True)
+    args.work = "pv"
+    print(FRESHNESS, flush=True)
+    for rate in map(int, args.rates.split(",")):
+        for turn in range(args.times):
+            for index, system in enumerate(both):
+                live(system, rate, args, kafka, database, folder / f"cost{rate}x{turn}x{index}")
 
 
 def generate(kafka: Kafka, topic: str, options: list) -> Tree:
@@ -145,8 +185,7 @@ def print_catch_up(work: str, events: int, rows: list[dict]) -> None:
 def compare_live(args: argparse.Namespace, kafka: Kafka, database: Postgres, folder: pathlib.Path) -> None:
     """Measures each system's freshness at each rate."""
     print(f"\n### Freshness, {args.work}: event created → row visible in PostgreSQL, ms\n")
-    print("| system | events/s | p50 | p99 | max | probes | CPU s a minute | peak memory |")
-    print("|---|---|---|---|---|---|---|---|")
+    print(FRESHNESS)
     for rate in map(int, args.rates.split(",")):
         for index, system in enumerate(systems(args)):
             live(system, rate, args, kafka, database, folder / f"live{rate}x{index}")
