@@ -2,7 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`kafka`], [`postgres`] | a real broker and a real database, which end with this process, however it ends |
+//! | [`kafka`], [`postgres`], [`s3`] | a real broker, a real database and an object store, which end with this process, however it ends |
 //! | [`freshet`], [`job`] | the program under test, run as a person runs it, and the jobs that it runs |
 //! | [`oracle`] | what the user-activity job has to show, computed the naive way |
 //! | [`server`], [`http`] | what these are made of |
@@ -16,4 +16,5 @@ pub mod job;
 pub mod kafka;
 pub mod oracle;
 pub mod postgres;
+pub mod s3;
 pub mod server;
