@@ -12,6 +12,10 @@ use freshet_connectors::generator::PROFILES;
 
 use crate::exit;
 
+mod letters;
+
+pub use letters::{DeadFilter, DlqCommand, LateCommand, LateFilter, ListOptions, ReplayOptions, ShowOptions};
+
 const USAGE: &str = "freshet [run] [OPTIONS] [JOB]\n       freshet [OPTIONS] <COMMAND>";
 
 /// Keeps SQL views over Kafka streams correct and fresh.
@@ -43,6 +47,18 @@ pub enum Command {
     Explain(ExplainOptions),
     /// Make up user activity events and send them to a Kafka topic or a file
     Generate(Box<GenerateOptions>),
+    /// Look at the records that a job did not accept, and put them back
+    Dlq {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: DlqCommand,
+    },
+    /// Look at the events that came after their windows had closed
+    Late {
+        /// What to do with them.
+        #[command(subcommand)]
+        command: LateCommand,
+    },
     /// Print the completions of a shell
     Completions {
         /// The shell

@@ -27,7 +27,7 @@ pub struct Stats {
     pub views: Vec<ViewStats>,
     /// For each view of the plan the index of its numbers.
     numbers_of: Vec<usize>,
-    /// One for each sink, in the job's order.
+    /// One for each sink, in the job's order, and then the places of dead letters and late events.
     pub sinks: Vec<SinkStats>,
     /// The newest epoch that has been cut.
     pub epoch: AtomicU64,

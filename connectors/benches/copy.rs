@@ -55,7 +55,7 @@ fn commit(epoch: u64, first: i64, rows: usize, delete: bool) -> Commit {
     let (upserts, deletes) = if delete { (rows.slice(0, 0), keys) } else { (rows, keys.slice(0, 0)) };
     let views = vec![ViewChanges { view: 0, upserts, deletes }];
     let time = Timestamp(START);
-    Commit { epoch, watermark: time, processing_time: time, views, late: Vec::new(), dead: Vec::new(), ledger: Vec::new() }
+    Commit { epoch, watermark: time, processing_time: time, views, rejects: Vec::new(), ledger: Vec::new() }
 }
 
 /// A sink with the next epoch and the next key.

@@ -9,6 +9,8 @@
 //! | [`TableSink`] | views: upserts and deletes, one transaction a commit | postgres, sqlite, kafka, file, console |
 //! | [`BatchSink`] | append-only rows, without an aggregate before them | parquet, kafka, file, console |
 //!
+//! Records that did not count are read, shown and put back by [`letters`].
+//!
 //! What is absent: timely, SQL, and any decision about epochs. Each object belongs to one thread, which it may block.
 
 use std::collections::BTreeMap;
@@ -24,6 +26,7 @@ pub mod file;
 pub mod format;
 pub mod generator;
 pub mod kafka;
+pub mod letters;
 mod open;
 pub mod parquet;
 pub mod postgres;
@@ -31,7 +34,7 @@ pub mod sqlite;
 mod tables;
 
 pub use error::Error;
-pub use open::{open_batch_sink, open_group_offsets, open_source, open_table_sink};
+pub use open::{open_batch_sink, open_group_offsets, open_rejects_sink, open_source, open_table_sink, open_table_sink_keeping};
 
 /// What a job file says of a source, beside its URL.
 #[derive(Debug, Clone)]

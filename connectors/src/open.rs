@@ -1,7 +1,10 @@
 //! From a URL to a connector: the only place that looks at the scheme.
 
+use std::collections::BTreeMap;
+
 use url::Url;
 
+use crate::letters::{Access, Archive, Kind, Only, RejectsOptions, Shelf, Target};
 use crate::{BatchSink, Error, SinkOptions, Source, SourceOptions, TableSink};
 use crate::{console, file, generator, kafka, parquet, postgres, sqlite};
 
@@ -68,6 +71,64 @@ pub fn open_batch_sink(url: &str, options: SinkOptions) -> Result<Box<dyn BatchS
         "file" => Ok(Box::new(file::NdjsonBatchSink::open(url, options)?)),
         "console" => Ok(Box::new(console::ConsoleSink::open(options))),
         _ => Err(unknown("sink", &options.name, url, "parquet://, kafka://, file:// or console://")),
+    }
+}
+
+/// As [`open_table_sink`], for a database that keeps so much of each dead letter's record beside the views.
+///
+/// # Errors
+/// As for [`open_table_sink`].
+pub fn open_table_sink_keeping(url: &str, options: SinkOptions, max_payload_bytes: usize) -> Result<Box<dyn TableSink>, Error> {
+    match scheme(url) {
+        "postgres" | "postgresql" => Ok(Box::new(postgres::PostgresSink::open(url, options)?.keeping(max_payload_bytes))),
+        "sqlite" => Ok(Box::new(sqlite::SqliteSink::open(url, options)?.keeping(max_payload_bytes))),
+        _ => open_table_sink(url, options),
+    }
+}
+
+/// Opens a place for late events or dead letters alone: `postgres://`, `sqlite://path`, `kafka://hosts/topic`, `file://path.ndjson`.
+///
+/// # Errors
+/// The scheme is unknown, or the system cannot be reached.
+pub fn open_rejects_sink(url: &str, options: SinkOptions, rejects: RejectsOptions) -> Result<Box<dyn TableSink>, Error> {
+    let RejectsOptions { kind, max_payload_bytes, topics } = rejects;
+    let inner: Box<dyn TableSink> = match scheme(url) {
+        "postgres" | "postgresql" | "sqlite" => open_table_sink_keeping(url, options, max_payload_bytes)?,
+        "kafka" => Box::new(kafka::KafkaTableSink::for_rejects(url, options, max_payload_bytes, topics)?),
+        "file" => Box::new(file::NdjsonTableSink::for_rejects(url, options, max_payload_bytes)?),
+        _ => return Err(unknown("sink", &options.name, url, "postgres://, sqlite://, kafka:// or file://")),
+    };
+    Ok(Box::new(Only { kind, inner }))
+}
+
+/// Opens what a sink or a place keeps of one kind of rejects, to read it.
+///
+/// # Errors
+/// The scheme is unknown, or the system cannot be reached.
+pub(crate) fn open_archive(shelf: &Shelf, kind: Kind) -> Result<Box<dyn Archive>, Error> {
+    match scheme(&shelf.url) {
+        "postgres" | "postgresql" => Ok(Box::new(postgres::PostgresArchive::open(shelf, kind)?)),
+        "sqlite" => Ok(Box::new(sqlite::SqliteArchive::open(shelf, kind)?)),
+        "kafka" => Ok(Box::new(kafka::KafkaArchive::open(shelf, kind)?)),
+        "file" => Ok(Box::new(file::FileArchive::open(shelf, kind)?)),
+        _ => Err(unknown("sink", &shelf.name, &shelf.url, "postgres://, sqlite://, kafka:// or file://")),
+    }
+}
+
+/// Opens where dead letters are put back.
+///
+/// # Errors
+/// The scheme is unknown, or the system cannot be reached.
+pub(crate) fn open_target(
+    url: &str,
+    job: &str,
+    settings: BTreeMap<String, String>,
+    access: Access,
+) -> Result<Box<dyn Target>, Error> {
+    match scheme(url) {
+        "kafka" => Ok(Box::new(kafka::KafkaTarget::open(url, job, settings, access)?)),
+        "file" => Ok(Box::new(file::FileTarget::open(url, job, access)?)),
+        _ => Err(unknown("replay", job, url, "kafka://hosts/topic or file://path.ndjson")),
     }
 }
 

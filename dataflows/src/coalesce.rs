@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use freshet_model::{Commit, DeadLetter, Epoch, LateEvent, LedgerRow, TableSchema, Timestamp, ViewChanges};
+use freshet_model::{Commit, Epoch, LedgerRow, Rejects, TableSchema, Timestamp, ViewChanges};
 
 use crate::appending::Appending;
 use crate::changes::{Counts, Delta, Side};
@@ -16,8 +16,7 @@ pub struct Coalescer {
     tables: Vec<Table>,
     ledger: Ledger,
     newest: Option<(Epoch, Seal)>,
-    late: Vec<LateEvent>,
-    dead: Vec<DeadLetter>,
+    rejects: Vec<Rejects>,
 }
 
 /// One view's part.
@@ -46,11 +45,13 @@ impl Coalescer {
             _ => Table::Appending(Appending::new(&plan.table(input))),
         };
         let tables = tables.iter().map(table).collect();
-        Coalescer { tables, ledger: Ledger::new(plan), newest: None, late: Vec::new(), dead: Vec::new() }
+        Coalescer { tables, ledger: Ledger::new(plan), newest: None, rejects: Vec::new() }
     }
 
     /// Takes in the next epoch.
     pub fn take(&mut self, epoch: SinkEpoch) {
+        let mut rejects =
+            Rejects { epoch: epoch.epoch, processing_time: epoch.seal.processing_time, late: Vec::new(), dead: Vec::new() };
         self.newest = Some((epoch.epoch, epoch.seal));
         // What is gone first: a row that replaces another of the same key must be left standing.
         let (gone, now): (Vec<Delta>, Vec<Delta>) = epoch.deltas.into_iter().partition(|delta| delta.diff < 0);
@@ -70,26 +71,26 @@ impl Coalescer {
             match side {
                 Side::Read { source, records, dead_letters } => self.ledger.advance_source(source, records, dead_letters),
                 Side::Counted(counts) => self.ledger.advance_view(&counts),
-                Side::Late(late) => self.late.push(*late),
-                Side::Dead(dead) => self.dead.push(*dead),
+                Side::Late(late) => rejects.late.push(*late),
+                Side::Dead(dead) => rejects.dead.push(*dead),
             }
+        }
+        rejects.late.sort_unstable();
+        rejects.dead.sort_unstable();
+        if !(rejects.late.is_empty() && rejects.dead.is_empty()) {
+            self.rejects.push(rejects);
         }
     }
 
     /// Returns the commit of all epochs taken since the last one; `None` if there were none.
     pub fn commit(&mut self) -> Option<Commit> {
         let (epoch, seal) = self.newest.take()?;
-        let mut late = std::mem::take(&mut self.late);
-        let mut dead = std::mem::take(&mut self.dead);
-        late.sort_unstable();
-        dead.sort_unstable();
         Some(Commit {
             epoch,
             watermark: seal.watermarks.iter().copied().min().unwrap_or(Timestamp::MIN),
             processing_time: seal.processing_time,
             views: self.tables.iter_mut().enumerate().filter_map(|(index, table)| table.commit(index)).collect(),
-            late,
-            dead,
+            rejects: std::mem::take(&mut self.rejects),
             ledger: self.ledger.take_rows(),
         })
     }

@@ -66,9 +66,14 @@ impl Job {
 
     /// Writes the job file and begins the command line `freshet run <job>`.
     pub fn run(&self) -> Freshet {
+        self.command("run")
+    }
+
+    /// Writes the job file and begins a command line of these words and the job.
+    pub fn command(&self, words: &str) -> Freshet {
         let path: PathBuf = self.folder().join("user_activity.toml");
         std::fs::write(&path, &self.text).expect("the folder can be written");
-        Freshet::within(&self.folder).args("run").arg(&path)
+        Freshet::within(&self.folder).args(words).arg(&path)
     }
 
     /// As [`run`](Self::run), from Kafka to PostgreSQL.

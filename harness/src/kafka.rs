@@ -1,5 +1,6 @@
 //! One Kafka broker for the whole test run: the real one, from its jars, in KRaft mode.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -14,7 +15,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::Message;
+use rdkafka::message::{Headers, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -38,6 +39,10 @@ pub struct Record {
     pub offset: i64,
     /// Its value; empty for a null one.
     pub payload: Vec<u8>,
+    /// Its key, as text.
+    pub key: String,
+    /// Its headers, as texts.
+    pub headers: BTreeMap<String, String>,
 }
 
 impl Kafka {
@@ -138,8 +143,15 @@ fn read_to_end(consumer: &BaseConsumer, each: &mut impl FnMut(Record)) {
     loop {
         match consumer.poll(Duration::from_secs(20)) {
             Some(Ok(message)) => {
-                let payload = message.payload().unwrap_or_default().to_vec();
-                each(Record { partition: message.partition(), offset: message.offset(), payload });
+                let text = |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
+                let headers = message.headers().into_iter().flat_map(Headers::iter);
+                each(Record {
+                    partition: message.partition(),
+                    offset: message.offset(),
+                    payload: message.payload().unwrap_or_default().to_vec(),
+                    key: text(message.key()),
+                    headers: headers.map(|header| (header.key.to_owned(), text(header.value))).collect(),
+                });
             }
             Some(Err(KafkaError::PartitionEOF(_))) => return,
             Some(Err(error)) => panic!("cannot read the topic: {error}"),

@@ -3,7 +3,7 @@
 use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 
-use crate::{DeadLetter, Epoch, LateEvent, Timestamp};
+use crate::{DeadLetter, Epoch, LateEvent, Rejects, Timestamp};
 
 /// The changes of one view between two epochs, each key at most once; where all rows are kept, all that came.
 #[derive(Debug, Clone)]
@@ -47,10 +47,32 @@ pub struct Commit {
     pub processing_time: Timestamp,
     /// Changes of the views; those without any are left out.
     pub views: Vec<ViewChanges>,
-    /// Events that were late in these epochs.
-    pub late: Vec<LateEvent>,
-    /// Records that were refused in these epochs.
-    pub dead: Vec<DeadLetter>,
+    /// Records that do not count, of each epoch that has some, in the epochs' order. What an epoch rejects, and in which order, is the same
+    /// whatever other epochs share its commit.
+    pub rejects: Vec<Rejects>,
     /// What these epochs add to the ledger: one row for each view.
     pub ledger: Vec<LedgerRow>,
+}
+
+impl Commit {
+    /// Returns what the newest epoch rejects, to be added to.
+    #[must_use]
+    pub fn newest_rejects(&mut self) -> &mut Rejects {
+        if self.rejects.last().is_none_or(|last| last.epoch != self.epoch) {
+            let (epoch, processing_time) = (self.epoch, self.processing_time);
+            self.rejects.push(Rejects { epoch, processing_time, late: Vec::new(), dead: Vec::new() });
+        }
+        let last = self.rejects.len() - 1;
+        &mut self.rejects[last]
+    }
+
+    /// Returns the events that were late, each with its epoch's part.
+    pub fn late(&self) -> impl Iterator<Item = (&Rejects, &LateEvent)> + Clone {
+        self.rejects.iter().flat_map(|part| part.late.iter().map(move |event| (part, event)))
+    }
+
+    /// Returns the records that were refused, each with its epoch's part.
+    pub fn dead(&self) -> impl Iterator<Item = (&Rejects, &DeadLetter)> + Clone {
+        self.rejects.iter().flat_map(|part| part.dead.iter().map(move |letter| (part, letter)))
+    }
 }

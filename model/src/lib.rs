@@ -20,6 +20,6 @@ mod time;
 
 pub use batch::{Batch, Offset, PartitionId, Progress};
 pub use commit::{Commit, LedgerRow, ViewChanges};
-pub use rejects::{DeadLetter, LateEvent, MAX_DEAD_PAYLOAD_BYTES, Reason};
+pub use rejects::{DeadLetter, LateEvent, MAX_DEAD_PAYLOAD_BYTES, Reason, Rejects};
 pub use schema::{Column, ColumnType, TableSchema};
 pub use time::{Epoch, Timestamp};

@@ -4,10 +4,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Offset, PartitionId, Timestamp};
+use crate::{Epoch, Offset, PartitionId, Timestamp};
 
-/// A dead letter keeps at most this much of its record.
-pub const MAX_DEAD_PAYLOAD_BYTES: usize = 4096;
+/// A dead letter carries at most this much of its record: all of any record that a topic is likely to hold. How much of that is kept, the place
+/// decides that keeps it.
+pub const MAX_DEAD_PAYLOAD_BYTES: usize = 16 << 20;
 
 /// Why a record became a dead letter, as a stable code for people and programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -54,6 +55,19 @@ impl Reason {
             Reason::ExpressionFailed => "expression_failed",
         }
     }
+}
+
+/// The records of one epoch that do not count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejects {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The time at which it was cut.
+    pub processing_time: Timestamp,
+    /// Events that were late, sorted.
+    pub late: Vec<LateEvent>,
+    /// Records that were refused, sorted.
+    pub dead: Vec<DeadLetter>,
 }
 
 impl fmt::Display for Reason {

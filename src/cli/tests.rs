@@ -25,6 +25,13 @@ fn help_reads_like_this() {
         let help = command.find_subcommand_mut(name).expect(name).render_long_help().to_string();
         golden::compare(&format!("cli/golden/{name}.txt"), &help);
     }
+    for (name, commands) in [("dlq", &["list", "show", "replay"][..]), ("late", &["list", "show"])] {
+        let group = command.find_subcommand_mut(name).expect(name);
+        for command in commands {
+            let help = group.find_subcommand_mut(command).expect(command).render_long_help().to_string();
+            golden::compare(&format!("cli/golden/{name}-{command}.txt"), &help);
+        }
+    }
 }
 
 #[test]
@@ -67,6 +74,8 @@ fn mistakes_are_refused_with_code_2() {
         ("freshet generate ful --to file://x", "'full'"),
         ("freshet generate full", "--to <URL>"),
         ("freshet -q -v", "cannot be used with"),
+        ("freshet dlq show clicks/7", "source/partition/offset"),
+        ("freshet dlq list --since yesterday", "a duration such as 2h"),
     ] {
         let error = parse(line).expect_err(line);
         assert_eq!(error.exit_code(), 2);

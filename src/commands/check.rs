@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use freshet_connectors::letters::Kind;
 use freshet_dataflows::plan::{Input, Plan, View};
 
 use super::find;
@@ -39,6 +40,10 @@ fn report(job: &Job, plan: &Plan, roles: &[Role]) -> String {
         let kind = if matches!(role, Role::Table(_)) { "tables" } else { "rows of" };
         let holds = format!("{kind} {}", sink.reads.join(", "));
         rows.push(vec!["sink".to_owned(), sink.name.clone(), redact::url(&sink.url), holds]);
+    }
+    for place in job.dead_letters.iter().chain(&job.late_events) {
+        let holds = if place.kind == Kind::Dead { "records that are not accepted" } else { "events that come too late" };
+        rows.push(vec!["sink".to_owned(), place.name().to_owned(), redact::url(&place.url), holds.to_owned()]);
     }
     let mut lines = vec![format!("{}: job '{}' is sound", job.path.display(), job.name)];
     lines.extend(text::table(&rows, 4).into_iter().map(|line| format!("  {line}")));

@@ -4,6 +4,7 @@ mod check;
 mod explain;
 mod find;
 mod generate;
+mod letters;
 mod run;
 
 use std::ffi::OsString;
@@ -41,6 +42,8 @@ fn dispatch(cli: Cli, screen: &Arc<Screen>) -> Result<(), Failure> {
         Command::Check(options) => check::check(&options),
         Command::Explain(options) => explain::explain(&options),
         Command::Generate(options) => generate::generate(&options, &cli.log, screen),
+        Command::Dlq { command } => letters::dlq(&command),
+        Command::Late { command } => letters::late(&command),
         Command::Completions { shell } => {
             let mut text = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "freshet", &mut text);

@@ -94,8 +94,9 @@ fn cluster(options: &RunOptions) -> Result<Option<Cluster>, Failure> {
 fn numbers(job: &Job, plan: &Plan) -> Stats {
     let sources: Vec<String> = job.sources.iter().map(|source| source.name.clone()).collect();
     let views: Vec<String> = plan.views.iter().map(|view| view.shown_name().to_owned()).collect();
-    let sinks: Vec<(String, String)> = job.sinks.iter().map(|sink| (sink.name.clone(), sink.url.clone())).collect();
-    Stats::new(&sources, &views, &sinks)
+    let sinks = job.sinks.iter().map(|sink| (sink.name.clone(), sink.url.clone()));
+    let places = job.places().map(|place| (place.name().to_owned(), place.url.clone()));
+    Stats::new(&sources, &views, &sinks.chain(places).collect::<Vec<_>>())
 }
 
 fn listen(options: &RunOptions, job: &Job, stats: &Arc<Stats>) -> Result<Option<Listener>, Failure> {

@@ -20,6 +20,7 @@
 //! [`redact`] is for everything else.
 
 mod error;
+mod rejects;
 mod resolve;
 mod schema;
 mod units;
@@ -39,6 +40,8 @@ use freshet_model::Column;
 
 pub use error::Error;
 pub(crate) use error::{Origin, suggestion};
+pub(crate) use rejects::LAST_RESORT;
+pub use rejects::RejectsSpec;
 pub use schema::json_schema;
 pub use units::{duration, size, write_duration};
 pub(crate) use values::Context;
@@ -59,6 +62,10 @@ pub struct Job {
     pub views: Vec<ViewSpec>,
     /// Where views are held, in the order of the file.
     pub sinks: Vec<SinkSpec>,
+    /// Where dead letters go, if the job says so.
+    pub dead_letters: Option<RejectsSpec>,
+    /// Where late events go, if the job says so.
+    pub late_events: Option<RejectsSpec>,
     /// How input is cut.
     pub epochs: EpochSpec,
     /// How often the state is kept for the next start.

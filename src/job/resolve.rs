@@ -12,7 +12,7 @@ use super::{EpochSpec, Error, Job, Origin, SinkSpec, SourceSpec, ViewSpec, sugge
 
 const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const DEFAULT_MAX_FUTURE_SKEW: Duration = Duration::from_secs(300);
-const DEFAULT_MAX_RECORD_BYTES: u64 = 1_000_000;
+pub(super) const DEFAULT_MAX_RECORD_BYTES: u64 = 1_000_000;
 const DEFAULT_ROLL_BYTES: u64 = 128_000_000;
 const DEFAULT_ROLL_INTERVAL: Duration = Duration::from_secs(60);
 const DEFAULT_CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
@@ -52,6 +52,9 @@ pub(super) fn job(written: JobFile, origin: Origin, lookup: Lookup<'_>) -> Resul
         context.check_unlike(&sink, &sinks)?;
         sinks.push(sink);
     }
+    let dead_letters = written.dead_letters.map(|table| context.dead_letters(table, &sources)).transpose()?;
+    let late_events = written.late_events.map(|table| context.late_events(table)).transpose()?;
+    context.check_places([dead_letters.as_ref(), late_events.as_ref()], &sinks)?;
     let epochs = context.epochs(written.epochs)?;
     let interval = written.checkpoint.and_then(|checkpoint| checkpoint.interval);
     let checkpoint_interval = context.positive("checkpoint.interval", interval.as_ref(), DEFAULT_CHECKPOINT_INTERVAL)?;
@@ -65,7 +68,7 @@ pub(super) fn job(written: JobFile, origin: Origin, lookup: Lookup<'_>) -> Resul
         }
     }
     let path = origin.path.clone();
-    Ok(Job { name, path, sources, views, sinks, epochs, checkpoint_interval, origin })
+    Ok(Job { name, path, sources, views, sinks, dead_letters, late_events, epochs, checkpoint_interval, origin })
 }
 
 impl Context<'_> {

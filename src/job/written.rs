@@ -46,6 +46,10 @@ pub(super) struct JobFile {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, SinkTable>")]
     pub(super) sink: Named<SinkTable>,
+    /// Where records go that were not accepted, whole; beside the views they lie anyway, in part.
+    pub(super) dead_letters: Option<DeadLetterTable>,
+    /// Where events go that were late; beside the views they lie anyway.
+    pub(super) late_events: Option<LateEventTable>,
     /// How input is cut into epochs.
     pub(super) epochs: Option<EpochTable>,
     /// How the job's state is kept for the next start.
@@ -130,6 +134,35 @@ pub(super) struct SinkTable {
     #[schemars(with = "Option<String>")]
     pub(super) roll_interval: Option<Text>,
     /// Settings of the Kafka client, verbatim; without effect on other sinks.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, Setting>")]
+    pub(super) kafka: Named<Spanned<Setting>>,
+}
+
+/// A place for records that were not accepted.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DeadLetterTable {
+    /// `kafka://hosts/topic`, `postgres://…`, `sqlite://path` or `file://path.ndjson`.
+    #[schemars(with = "String")]
+    pub(super) url: Text,
+    /// So much of each record is kept; by default all that the sources accept.
+    #[schemars(with = "Option<String>")]
+    pub(super) max_payload_bytes: Option<Text>,
+    /// Settings of the Kafka client, verbatim; without effect on other places.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, Setting>")]
+    pub(super) kafka: Named<Spanned<Setting>>,
+}
+
+/// A place for events that were late.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LateEventTable {
+    /// `kafka://hosts/topic`, `postgres://…`, `sqlite://path` or `file://path.ndjson`.
+    #[schemars(with = "String")]
+    pub(super) url: Text,
+    /// Settings of the Kafka client, verbatim; without effect on other places.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, Setting>")]
     pub(super) kafka: Named<Spanned<Setting>>,

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use freshet_connectors::kafka::GroupOffsets;
 use freshet_connectors::{
-    BatchSink, Reader, SinkOptions, Source, SourceOptions, TableSink, open_batch_sink, open_group_offsets, open_source,
-    open_table_sink,
+    BatchSink, Reader, SinkOptions, Source, SourceOptions, TableSink, open_batch_sink, open_group_offsets, open_rejects_sink,
+    open_source, open_table_sink, open_table_sink_keeping,
 };
 use freshet_dataflows::epochs::pacing::Pace;
 use freshet_dataflows::epochs::watermark::Lateness;
@@ -17,11 +17,8 @@ use freshet_protocol::Held;
 
 use super::begin::Beginning;
 use super::{Error, Options};
-use crate::job::{Job, SinkSpec, SourceSpec};
+use crate::job::{Job, LAST_RESORT, SinkSpec, SourceSpec};
 use crate::planning::{self, Role};
-
-/// A sink for dead letters and late events is made here if the job has none that could hold them.
-const REJECTS: (&str, &str) = ("rejects", "file://data/rejects");
 
 /// A job with its connectors open, as all workers know it.
 pub(super) struct Connected {
@@ -46,10 +43,12 @@ pub(super) struct Opened {
 /// A table sink, as all workers know it.
 pub(super) struct Table {
     pub(super) name: String,
-    /// Index among the job's sinks; `None` for the sink that was made here.
+    /// Index among the sinks that are shown; `None` for the sink that was made here.
     pub(super) stats: Option<usize>,
     pub(super) tables: Vec<Input>,
     pub(super) owner: usize,
+    /// Whether this sink counts for all: each is told of all records.
+    pub(super) counts: bool,
 }
 
 /// A batch sink, as all workers know it.
@@ -117,13 +116,25 @@ pub(super) fn connect(purpose: &Purpose<'_>, plan: Arc<Plan>) -> Result<(Connect
     for (index, (sink, role)) in job.sinks.iter().zip(&roles).enumerate() {
         let sink_options = purpose.sink_options(sink);
         match role {
-            Role::Table(tables) => connecting.add_table(&sink.url, sink_options, tables, Some(index))?,
+            Role::Table(tables) => {
+                let open = || match job.max_payload_bytes(sink) {
+                    Some(max) => open_table_sink_keeping(&sink.url, sink_options.clone(), max),
+                    None => open_table_sink(&sink.url, sink_options.clone()),
+                };
+                connecting.add_table(&sink.name, open, tables, Some(index))?;
+            }
             Role::Rows(input) => connecting.add_append(&sink.url, &sink_options, *input, index)?,
         }
     }
-    if connecting.connected.tables.is_empty() {
-        let (name, url) = REJECTS;
-        connecting.add_table(url, purpose.rejects_options(name), &[], None)?;
+    let has_tables = !connecting.connected.tables.is_empty();
+    for (index, place) in job.places().enumerate() {
+        let options = SinkOptions { settings: place.settings.clone(), ..purpose.rejects_options(place.name()) };
+        let open = || open_rejects_sink(&place.url, options, job.rejects_options(place));
+        connecting.add_table(place.name(), open, &[], Some(job.sinks.len() + index))?;
+    }
+    if !has_tables && (job.dead_letters.is_none() || job.late_events.is_none()) {
+        let (name, url) = LAST_RESORT;
+        connecting.add_table(name, || open_table_sink(url, purpose.rejects_options(name)), &[], None)?;
     }
     Ok((connecting.connected, connecting.workers))
 }
@@ -219,17 +230,24 @@ impl Connecting<'_> {
         Ok(())
     }
 
-    fn add_table(&mut self, url: &str, sink: SinkOptions, tables: &[Input], stats: Option<usize>) -> Result<(), Error> {
+    fn add_table(
+        &mut self,
+        name: &str,
+        open: impl FnOnce() -> Result<Box<dyn TableSink>, freshet_connectors::Error>,
+        tables: &[Input],
+        stats: Option<usize>,
+    ) -> Result<(), Error> {
         let options = self.options;
         // Sinks are spread over the workers.
         let owner = self.connected.tables.len() % options.peers();
-        let table = Table { name: sink.name.clone(), stats, tables: tables.to_vec(), owner };
+        let counts = self.connected.tables.is_empty();
+        let table = Table { name: name.to_owned(), stats, tables: tables.to_vec(), owner, counts };
         let mut opened = None;
         if owner / options.workers == options.process {
             let schemas: Vec<_> = tables.iter().map(|&table| self.connected.plan.table(table)).collect();
-            let mut open = open_table_sink(url, sink)?;
-            let held = open.prepare(&schemas)?;
-            opened = Some((open, held));
+            let mut sink = open()?;
+            let held = sink.prepare(&schemas)?;
+            opened = Some((sink, held));
         }
         for (worker, parts) in self.workers.iter_mut().enumerate() {
             let is_owner = options.process * options.workers + worker == owner;

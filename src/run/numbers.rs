@@ -52,7 +52,7 @@ fn add(counter: &AtomicU64, count: u64) {
 
 /// The numbers of one table sink.
 pub(super) struct SinkNumbers {
-    /// Index among the job's sinks, if it is one of them.
+    /// Index among the sinks that are shown, if it is one of them.
     sink: Option<usize>,
     tables: Vec<Input>,
     /// Whether this sink counts for all: each is told of all records.
@@ -63,8 +63,8 @@ pub(super) struct SinkNumbers {
 
 impl SinkNumbers {
     pub(super) fn new(table: &connect::Table, shared: Arc<Shared>) -> SinkNumbers {
-        let counts = table.owner == 0;
-        SinkNumbers { sink: table.stats, tables: table.tables.clone(), counts, shown: Instant::now(), shared }
+        let (sink, tables, counts) = (table.stats, table.tables.clone(), table.counts);
+        SinkNumbers { sink, tables, counts, shown: Instant::now(), shared }
     }
 
     /// Takes down where records went.
@@ -112,7 +112,8 @@ impl SinkNumbers {
         add(&sink.refused, refused.len() as u64);
         sink.commit.observe(took);
         let now = Timestamp::now();
-        for time in newest {
+        // A place for rejects shows no event.
+        for time in newest.iter().filter(|_| !self.tables.is_empty()) {
             sink.freshness.observe(Duration::from_micros(u64::try_from(now.0.saturating_sub(time.0)).unwrap_or_default()));
         }
     }

@@ -30,6 +30,10 @@ pub(super) fn parts(job: &Job) -> BTreeMap<String, String> {
         let scheme = sink.url.split_once("://").map_or("", |(scheme, _)| scheme);
         parts.insert(format!("sink '{}'", sink.name), format!("{scheme} with {}", sink.reads.join(", ")));
     }
+    for place in job.dead_letters.iter().chain(&job.late_events) {
+        let scheme = place.url.split_once("://").map_or("", |(scheme, _)| scheme);
+        parts.insert(format!("[{}]", place.name()), scheme.to_owned());
+    }
     parts
 }
 

@@ -9,7 +9,7 @@ use freshet_harness::postgres::Postgres;
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// Records that are no events, each with the reason under which it is kept.
-fn corpus() -> Vec<(&'static str, Option<Vec<u8>>)> {
+pub(super) fn corpus() -> Vec<(&'static str, Option<Vec<u8>>)> {
     let text = |payload: &str| Some(payload.as_bytes().to_vec());
     let event = |time: &str, user: &str| {
         text(&format!(r#"{{"event_time": {time}, "user_id": {user}, "page_url": "/", "event_type": "page_view"}}"#))

@@ -5,6 +5,7 @@ mod dead_letters;
 mod embedded;
 mod existing_tables;
 mod freshness;
+mod letters;
 mod refusals;
 mod starts;
 mod state_over_http;

@@ -124,8 +124,8 @@ impl TableSink for ConsoleSink {
             self.add_rows(view.view, "-", &view.deletes)?;
             self.add_rows(view.view, "+", &view.upserts)?;
         }
-        commit.late.iter().for_each(|late| self.add_late(late));
-        commit.dead.iter().for_each(|letter| self.add_dead(letter));
+        commit.late().for_each(|(_, late)| self.add_late(late));
+        commit.dead().for_each(|(_, letter)| self.add_dead(letter));
         self.flush()?;
         Ok(Vec::new())
     }

@@ -54,22 +54,23 @@ fn rows(page: &str) -> RecordBatch {
 
 fn commit(page: &str) -> Commit {
     let deletes = rows(page).project(&[0, 1]).unwrap();
-    Commit {
+    let mut commit = Commit {
         epoch: 1,
         watermark: Timestamp(0),
         processing_time: Timestamp(0),
         views: vec![ViewChanges { view: 0, upserts: rows(page), deletes }],
-        late: Vec::new(),
-        dead: vec![DeadLetter {
-            source: "clicks".to_owned(),
-            partition: 2,
-            offset: 9,
-            reason: Reason::Malformed,
-            detail: "not JSON".to_owned(),
-            payload: Vec::new(),
-        }],
+        rejects: Vec::new(),
         ledger: Vec::new(),
-    }
+    };
+    commit.newest_rejects().dead.push(DeadLetter {
+        source: "clicks".to_owned(),
+        partition: 2,
+        offset: 9,
+        reason: Reason::Malformed,
+        detail: "not JSON".to_owned(),
+        payload: Vec::new(),
+    });
+    commit
 }
 
 #[test]

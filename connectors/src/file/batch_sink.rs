@@ -75,9 +75,14 @@ pub(super) fn thing(options: &SinkOptions) -> String {
 
 /// Returns the file that a URL means, with `.ndjson` if it has no extension.
 pub(super) fn target(url: &str, options: &SinkOptions) -> Result<PathBuf, Error> {
+    file_of(&thing(options), url)
+}
+
+/// As [`target`], for whoever `thing` is.
+pub(super) fn file_of(thing: &str, url: &str) -> Result<PathBuf, Error> {
     let mut path = PathBuf::from(path_of(url));
     if path.file_name().is_none() || url.ends_with('/') {
-        return Err(Error::setup(thing(options), format!("'{url}' names no file"), "write file://folder/name.ndjson"));
+        return Err(Error::setup(thing, format!("'{url}' names no file"), "write file://folder/name.ndjson"));
     }
     if path.extension().is_none() {
         path.set_extension("ndjson");

@@ -174,6 +174,22 @@ impl Claim {
 /// The digits of the greatest generation.
 const DIGITS: usize = 20;
 
+/// Returns the part of a file that counts, for one who only reads it: all of a file that no sink has claimed. `main` is the file that names
+/// the folder beside it.
+pub(super) fn extent(thing: &str, main: &Path, path: &Path) -> Result<Option<Extent>, Error> {
+    let held = folder(main).join("held");
+    let text = match std::fs::read(&held) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::unavailable(thing, format!("reading {} failed: {error}", held.display()))),
+    };
+    let held: Held = serde_json::from_slice(&text).map_err(|error| {
+        Error::setup(thing, format!("{} cannot be read: {error}", held.display()), "look who else writes there")
+    })?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(Some(held.files.get(&name).copied().unwrap_or(Extent { begin: 0, end: 0 })))
+}
+
 /// Waits until the disk has the names in a folder.
 pub(super) fn sync_folder(folder: &Path) -> std::io::Result<()> {
     File::open(folder)?.sync_all()

@@ -6,7 +6,7 @@ use freshet_model::{Batch, DeadLetter, Offset, PartitionId, Progress, Reason, Ti
 
 use super::lines::Line;
 use crate::SourceOptions;
-use crate::format::json::Decoder;
+use crate::format::json::{Decoder, FULL_BYTES};
 
 /// A decoder that also takes lines whose contents were dropped.
 pub(super) struct Intake {
@@ -36,7 +36,7 @@ impl Intake {
 
     /// Tells whether it should be finished before it takes more.
     pub(super) fn is_full(&self) -> bool {
-        self.decoder.is_full()
+        self.decoder.is_full() || self.oversized_bytes >= FULL_BYTES
     }
 
     /// Takes one line; returns its length.

@@ -21,6 +21,7 @@
 //! `/dev/stdout` or a named pipe, takes nothing back: it gets rows of replayed epochs again (at least once).
 
 mod appender;
+mod archive;
 mod batch_sink;
 mod claim;
 mod input;
@@ -29,12 +30,15 @@ mod lines;
 mod paths;
 mod reader;
 mod rejects;
+mod replay;
 mod shared;
 mod source;
 mod store;
 mod table_sink;
 
 pub(crate) use appender::Appender;
+pub(crate) use archive::FileArchive;
 pub use batch_sink::NdjsonBatchSink;
+pub(crate) use replay::FileTarget;
 pub use source::FileSource;
 pub use table_sink::NdjsonTableSink;

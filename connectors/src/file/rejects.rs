@@ -1,65 +1,86 @@
 //! Late events and dead letters as JSON lines.
 
-use freshet_model::{DeadLetter, LateEvent, MAX_DEAD_PAYLOAD_BYTES, Timestamp};
-use serde::Serialize;
-use serde_json::Value;
+use freshet_model::{DeadLetter, LateEvent, Rejects, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
-/// A dead letter as it is written: the payload as `payload` when it is text, else in hexadecimal digits as `payload_hex`.
-#[derive(Serialize)]
-struct DeadLine<'a> {
-    source: &'a str,
-    partition: i32,
-    offset: i64,
-    reason: &'a str,
-    detail: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    payload: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    payload_hex: Option<String>,
+/// A dead letter as it is written: the payload as `payload` when it is text, else in hexadecimal digits as `payload_hex`. Where less of it is
+/// there than `bytes` says, the rest was left out.
+#[derive(Serialize, Deserialize)]
+pub(super) struct DeadLine {
+    pub(super) source: String,
+    pub(super) partition: i32,
+    pub(super) offset: i64,
+    pub(super) reason: String,
+    pub(super) detail: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) payload: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) payload_hex: Option<String>,
+    #[serde(default)]
+    pub(super) bytes: Option<u64>,
+    #[serde(default)]
+    pub(super) epoch: Option<u64>,
+    #[serde(default)]
+    pub(super) time: Option<String>,
 }
 
 /// A late event as it is written: `event` is the event's object.
-#[derive(Serialize)]
-struct LateLine<'a> {
-    view: &'a str,
-    source: &'a str,
-    partition: i32,
-    offset: i64,
-    window_start: String,
-    window_end: String,
-    event_time: String,
-    watermark: String,
-    event: Value,
+#[derive(Serialize, Deserialize)]
+pub(super) struct LateLine {
+    pub(super) view: String,
+    pub(super) source: String,
+    pub(super) partition: i32,
+    pub(super) offset: i64,
+    pub(super) window_start: String,
+    pub(super) window_end: String,
+    pub(super) event_time: String,
+    pub(super) watermark: String,
+    pub(super) event: Box<RawValue>,
+    #[serde(default)]
+    pub(super) epoch: Option<u64>,
+    #[serde(default)]
+    pub(super) time: Option<String>,
 }
 
-/// Appends a dead letter as one line.
-pub(super) fn write_dead(out: &mut Vec<u8>, letter: &DeadLetter) {
-    let text = text(&letter.payload);
+/// Appends a dead letter as one line, with so much of its payload at most.
+pub(super) fn write_dead(out: &mut Vec<u8>, part: &Rejects, letter: &DeadLetter, max_payload_bytes: usize) {
+    let text = text(&letter.payload, max_payload_bytes);
+    let kept = &letter.payload[..letter.payload.len().min(max_payload_bytes)];
     let line = DeadLine {
-        source: &letter.source,
+        source: letter.source.clone(),
         partition: letter.partition,
         offset: letter.offset,
-        reason: letter.reason.code(),
-        detail: &letter.detail,
-        payload: text,
-        payload_hex: text.is_none().then(|| hex(&letter.payload)),
+        reason: letter.reason.code().to_owned(),
+        detail: letter.detail.clone(),
+        payload: text.map(str::to_owned),
+        payload_hex: text.is_none().then(|| hex(kept)),
+        bytes: Some(letter.payload.len() as u64),
+        epoch: Some(part.epoch),
+        time: Some(part.processing_time.to_string()),
     };
     write_line(out, &line);
 }
 
 /// Appends a late event as one line.
-pub(super) fn write_late(out: &mut Vec<u8>, late: &LateEvent) {
+pub(super) fn write_late(out: &mut Vec<u8>, part: &Rejects, late: &LateEvent) {
     let time = |time: Timestamp| time.to_string();
+    // What is no JSON is quoted: it is a text then.
+    let Ok(event) = RawValue::from_string(late.event.clone()).or_else(|_| serde_json::value::to_raw_value(&late.event)) else {
+        return;
+    };
     let line = LateLine {
-        view: &late.view,
-        source: &late.source,
+        view: late.view.clone(),
+        source: late.source.clone(),
         partition: late.partition,
         offset: late.offset,
         window_start: time(late.window_start),
         window_end: time(late.window_end),
         event_time: time(late.event_time),
         watermark: time(late.watermark),
-        event: serde_json::from_str(&late.event).unwrap_or_else(|_| Value::String(late.event.clone())),
+        event,
+        epoch: Some(part.epoch),
+        time: Some(time(part.processing_time)),
     };
     write_line(out, &line);
 }
@@ -73,15 +94,17 @@ fn write_line(out: &mut Vec<u8>, line: &impl Serialize) {
     }
 }
 
-/// Returns the payload as text; a character that was cut because the payload is cut there does not count against it.
-fn text(payload: &[u8]) -> Option<&str> {
-    match std::str::from_utf8(payload) {
-        Ok(text) => Some(text),
-        Err(error) if error.error_len().is_none() && payload.len() == MAX_DEAD_PAYLOAD_BYTES => {
-            std::str::from_utf8(&payload[..error.valid_up_to()]).ok()
-        }
-        Err(_) => None,
-    }
+/// Returns the payload as text, if all of it is, without a character that the limit would cut.
+fn text(payload: &[u8], max_payload_bytes: usize) -> Option<&str> {
+    let text = std::str::from_utf8(payload).ok()?;
+    Some(&text[..text.floor_char_boundary(max_payload_bytes)])
+}
+
+/// Reads hexadecimal digits; `None` if they are none.
+pub(super) fn from_hex(digits: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let (pairs, []) = digits.as_bytes().as_chunks::<2>() else { return None };
+    pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect()
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -97,8 +120,16 @@ fn hex(bytes: &[u8]) -> String {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use freshet_model::Reason;
+    use serde_json::Value;
 
     use super::*;
+
+    /// The bound of these tests.
+    const MAX: usize = 100;
+
+    fn part() -> Rejects {
+        Rejects { epoch: 7, processing_time: Timestamp(0), late: Vec::new(), dead: Vec::new() }
+    }
 
     fn dead(payload: Vec<u8>) -> Value {
         let letter = DeadLetter {
@@ -110,7 +141,7 @@ mod tests {
             payload,
         };
         let mut out = Vec::new();
-        write_dead(&mut out, &letter);
+        write_dead(&mut out, &part(), &letter, MAX);
         assert_eq!(out.iter().filter(|&&byte| byte == b'\n').count(), 1);
         serde_json::from_slice(&out).unwrap()
     }
@@ -124,11 +155,18 @@ mod tests {
     }
 
     #[test]
-    fn a_character_cut_by_the_limit_is_left_out() {
-        let mut payload = vec![b'x'; MAX_DEAD_PAYLOAD_BYTES - 1];
-        payload.push("ä".as_bytes()[0]);
-        assert_eq!(dead(payload)["payload"], "x".repeat(MAX_DEAD_PAYLOAD_BYTES - 1));
-        assert_eq!(dead("ä".as_bytes()[..1].to_vec())["payload_hex"], "c3");
+    fn what_the_limit_leaves_out_is_told_and_no_character_is_cut() {
+        let line = dead(("x".repeat(MAX - 1) + "ä").into_bytes());
+        assert_eq!((&line["payload"], &line["bytes"]), (&"x".repeat(MAX - 1).into(), &(MAX + 1).into()));
+        let line = dead(vec![0xff; MAX + 5]);
+        assert_eq!((&line["payload_hex"], &line["bytes"]), (&"ff".repeat(MAX).into(), &(MAX + 5).into()));
+        assert_eq!((&line["epoch"], &line["time"]), (&7.into(), &"1970-01-01T00:00:00.000000Z".into()));
+    }
+
+    #[test]
+    fn hexadecimal_digits_are_read_back() {
+        assert_eq!(from_hex(&hex(&[0, 255, 16])), Some(vec![0, 255, 16]));
+        assert_eq!([from_hex("f"), from_hex("fg"), from_hex("")], [None, None, Some(Vec::new())]);
     }
 
     #[test]
@@ -145,7 +183,7 @@ mod tests {
             event: "{\"user_id\": \"user_1\"}".to_owned(),
         };
         let mut out = Vec::new();
-        write_late(&mut out, &late);
+        write_late(&mut out, &part(), &late);
         let line: Value = serde_json::from_slice(&out).unwrap();
         assert_eq!((&line["event"]["user_id"], &line["window_end"]), (&"user_1".into(), &"1970-01-01T00:01:00.000000Z".into()));
     }

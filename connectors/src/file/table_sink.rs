@@ -9,6 +9,7 @@ use super::batch_sink::{target, thing};
 use super::rejects::{write_dead, write_late};
 use super::store::Store;
 use crate::format::to_json::{Rows, write_text};
+use crate::tables::rejects::SHORT_PAYLOAD_BYTES;
 use crate::{Error, SinkOptions, TableSink};
 
 /// A file to which each change of a view is appended, one line each:
@@ -25,6 +26,8 @@ pub struct NdjsonTableSink {
     options: SinkOptions,
     /// Changes, late events, dead letters.
     paths: [PathBuf; 3],
+    /// So much of a dead letter's record is kept.
+    max_payload_bytes: usize,
     store: Option<Store>,
     /// For each view its name, as JSON, and what becomes of a row.
     views: Vec<(Vec<u8>, &'static str)>,
@@ -39,7 +42,20 @@ impl NdjsonTableSink {
     pub fn open(url: &str, options: SinkOptions) -> Result<NdjsonTableSink, Error> {
         let (thing, path) = (thing(&options), target(url, &options)?);
         let paths = [path.clone(), path.with_extension("late.ndjson"), path.with_extension("dead.ndjson")];
-        Ok(NdjsonTableSink { thing, options, paths, store: None, views: Vec::new(), rows: Rows::default() })
+        Ok(NdjsonTableSink::new(thing, options, paths, SHORT_PAYLOAD_BYTES))
+    }
+
+    /// Means the file of a URL as a place for late events, for dead letters, or for both: they go into it, and there are no other files.
+    ///
+    /// # Errors
+    /// The URL names no file.
+    pub fn for_rejects(url: &str, options: SinkOptions, max_payload_bytes: usize) -> Result<NdjsonTableSink, Error> {
+        let (thing, path) = (thing(&options), target(url, &options)?);
+        Ok(NdjsonTableSink::new(thing, options, [path.clone(), path.clone(), path], max_payload_bytes))
+    }
+
+    fn new(thing: String, options: SinkOptions, paths: [PathBuf; 3], max_payload_bytes: usize) -> NdjsonTableSink {
+        NdjsonTableSink { thing, options, paths, max_payload_bytes, store: None, views: Vec::new(), rows: Rows::default() }
     }
 
     /// Appends the changes of a view to `lines`.
@@ -67,13 +83,13 @@ impl NdjsonTableSink {
             self.add(lines, "delete", commit.epoch, view.view, &view.deletes);
             self.add(lines, upsert, commit.epoch, view.view, &view.upserts);
         }
-        if !commit.late.is_empty() {
+        if commit.late().next().is_some() {
             let lines = store.file(late)?.lines();
-            commit.late.iter().for_each(|late| write_late(lines, late));
+            commit.late().for_each(|(part, late)| write_late(lines, part, late));
         }
-        if !commit.dead.is_empty() {
+        if commit.dead().next().is_some() {
             let lines = store.file(dead)?.lines();
-            commit.dead.iter().for_each(|letter| write_dead(lines, letter));
+            commit.dead().for_each(|(part, letter)| write_dead(lines, part, letter, self.max_payload_bytes));
         }
         store.commit(commit.epoch)
     }

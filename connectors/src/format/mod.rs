@@ -15,4 +15,16 @@ pub mod json;
 mod time;
 pub mod to_json;
 
+use freshet_model::Timestamp;
+
 pub use to_json::{Rows, rows};
+
+/// Reads a time as people and [`Timestamp`] write it: RFC 3339, or date and time apart by a space, in UTC unless an offset is given.
+#[must_use]
+pub fn read_time(text: &str) -> Option<Timestamp> {
+    match text {
+        "-" | "-infinity" => Some(Timestamp::MIN),
+        "∞" | "infinity" => Some(Timestamp::MAX),
+        text => time::parse(text).map(Timestamp),
+    }
+}

@@ -5,6 +5,7 @@
 //!                     └─ identity ── admin ────────────────── brokers     is it still the same topic?
 //! KafkaBatchSink ── shard ─┐                                              a thread for each partition of the source
 //! KafkaTableSink ──────────┴─ transaction ── produce ──────── brokers     rows and their epoch, both or neither
+//! KafkaArchive, KafkaTarget ──── archive ─ transaction ─────── brokers     dead letters read, and put back once
 //! GroupOffsets ────────────────────────────────────────────── brokers     for people's lag tools alone
 //! ```
 //!
@@ -17,6 +18,7 @@
 
 mod address;
 mod admin;
+mod archive;
 mod batch_queue;
 mod batch_sink;
 mod client;
@@ -25,7 +27,8 @@ mod identity;
 mod produce;
 mod raw_producer;
 mod reader;
-mod rejects_json;
+mod rejects;
+mod replay;
 mod settings;
 mod shard;
 mod source;
@@ -34,10 +37,12 @@ mod topic;
 mod transaction;
 mod trouble;
 
+pub(crate) use archive::KafkaArchive;
 pub use batch_sink::KafkaBatchSink;
 pub use group_offsets::GroupOffsets;
 pub(crate) use raw_producer::RawProducer;
 pub use reader::KafkaReader;
+pub(crate) use replay::KafkaTarget;
 pub use source::KafkaSource;
 pub use table_sink::KafkaTableSink;
 

@@ -25,7 +25,7 @@ use rdkafka::ClientConfig;
 use rdkafka::bindings as ffi;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::producer::{BaseProducer, Producer as _};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 use super::client::Context;
 use crate::format::Rows;
@@ -143,6 +143,20 @@ impl TopicProducer {
             // Once the queue is full librdkafka refuses the rest: those taken are the first ones.
             None | Some(RDKafkaErrorCode::QueueFull) => Ok(usize::try_from(taken).unwrap_or(0)),
             Some(code) => Err(code),
+        }
+    }
+
+    /// Queues one message of any topic; blocks while the queue is full.
+    pub(super) fn send_record(&self, mut record: BaseRecord<'_, [u8], [u8]>) -> Result<(), RDKafkaErrorCode> {
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                    record = back;
+                    self.wait_for_room()?;
+                }
+                Err((error, _)) => return Err(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)),
+            }
         }
     }
 

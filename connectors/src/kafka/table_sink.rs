@@ -6,26 +6,30 @@
 //! | a row that is gone | the key columns as JSON | none (a tombstone) | the same |
 //!
 //! So a compacted topic keeps the newest state of each row. Events that were late go to the topic `<topic>.late`, refused records to
-//! `<topic>.dead`. A commit is one transaction, over all three topics, that also holds its epoch: readers with
+//! `<topic>.dead`, in the form that `rejects` describes. A commit is one transaction, over all three topics, that also holds its epoch: readers with
 //! `isolation.level=read_committed` see all of it or nothing, once.
+//!
+//! The same sink, without views, is a topic for dead letters or for late events.
 //!
 //! What is absent: the ledger.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use freshet_model::{Commit, DeadLetter, Epoch, MAX_DEAD_PAYLOAD_BYTES, Reason, TableSchema, ViewChanges};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::{Header, OwnedHeaders};
+use freshet_model::{Commit, DeadLetter, Epoch, Reason, Rejects, TableSchema, ViewChanges};
+use rdkafka::error::RDKafkaErrorCode as Code;
+use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::BaseRecord;
 
 use super::address::Address;
 use super::batch_sink;
 use super::produce::TopicProducer;
-use super::rejects_json::{dead_json, late_json};
+use super::rejects::{Message, Writer, with};
 use super::settings::Settings;
 use super::transaction::{Owner, Transactions};
 use super::trouble::{Outage, Patience, Trouble};
 use crate::format::rows;
+use crate::tables::rejects::SHORT_PAYLOAD_BYTES;
 use crate::{Error, SinkOptions, TableSink, fault};
 
 /// librdkafka's settings; a commit is flushed at once whatever `linger.ms` is.
@@ -38,12 +42,19 @@ const OWN: [(&str, &str); 5] = [
     ("partitioner", "murmur2_random"),
 ];
 
+/// What librdkafka lets a message have when nobody says otherwise.
+const DEFAULT_MESSAGE_BYTES: usize = 1_000_000;
+
+/// Key and headers of a dead letter fit in here.
+const HEADER_ROOM_BYTES: usize = 16 << 10;
+
 /// Views as keyed messages in a topic.
 pub struct KafkaTableSink {
     thing: String,
     topic: String,
     late_topic: String,
     dead_topic: String,
+    rejects: Writer,
     job: String,
     reset: bool,
     settings: Settings,
@@ -60,14 +71,45 @@ impl KafkaTableSink {
     pub fn open(url: &str, options: SinkOptions) -> Result<KafkaTableSink, Error> {
         let thing = format!("sink '{}'", options.name);
         let address = Address::parse(&thing, url)?;
-        let (late_topic, dead_topic) = (format!("{}.late", address.topic), format!("{}.dead", address.topic));
+        let rejects = [format!("{}.late", address.topic), format!("{}.dead", address.topic)];
+        let writer = Writer::new(&options.job, SHORT_PAYLOAD_BYTES, BTreeMap::new());
+        KafkaTableSink::make(address, &OWN, options, rejects, writer)
+    }
+
+    /// Finds the topic of a place for late events, for dead letters, or for both, or makes it with four partitions. `topics` says from which topic
+    /// each source of the job reads, if from any.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open).
+    pub fn for_rejects(
+        url: &str,
+        options: SinkOptions,
+        max_payload_bytes: usize,
+        topics: BTreeMap<String, String>,
+    ) -> Result<KafkaTableSink, Error> {
+        let address = Address::parse(&format!("sink '{}'", options.name), url)?;
+        let rejects = [address.topic.clone(), address.topic.clone()];
+        let writer = Writer::new(&options.job, max_payload_bytes, topics);
+        let room = (max_payload_bytes + HEADER_ROOM_BYTES).max(DEFAULT_MESSAGE_BYTES).to_string();
+        let own: Vec<_> = OWN.into_iter().chain([("message.max.bytes", &*room)]).collect();
+        KafkaTableSink::make(address, &own, options, rejects, writer)
+    }
+
+    fn make(
+        address: Address,
+        own: &[(&str, &str)],
+        options: SinkOptions,
+        [late_topic, dead_topic]: [String; 2],
+        rejects: Writer,
+    ) -> Result<KafkaTableSink, Error> {
+        let thing = format!("sink '{}'", options.name);
         let topics = [&*address.topic, &*late_topic, &*dead_topic];
-        let (config, settings, _) = batch_sink::prepare(&thing, &address, &OWN, &options, &topics)?;
+        let (config, settings, _) = batch_sink::prepare(&thing, &address, own, &options, &topics)?;
         let outage = Outage::new(&thing, &address.brokers, settings.outage_limit);
         let transactions = Transactions::new(Owner::new(&thing, &address, &config, &options, None));
         let SinkOptions { job, reset, .. } = options;
         let (topic, views) = (address.topic, Vec::new());
-        Ok(KafkaTableSink { thing, topic, late_topic, dead_topic, job, reset, settings, outage, transactions, views })
+        Ok(KafkaTableSink { thing, topic, late_topic, dead_topic, rejects, job, reset, settings, outage, transactions, views })
     }
 
     /// Brings a commit into the topics, unless they hold it already.
@@ -77,7 +119,7 @@ impl KafkaTableSink {
             return Ok(());
         }
         refused.clear();
-        let (late_topic, dead_topic) = (&self.late_topic, &self.dead_topic);
+        let (late_topic, dead_topic, rejects) = (&self.late_topic, &self.dead_topic, &self.rejects);
         let producer = self.transactions.rows()?;
         let mut messages = Messages {
             producer,
@@ -88,11 +130,17 @@ impl KafkaTableSink {
             for changes in &commit.views {
                 messages.view(&self.topic, &self.views[changes.view], changes, refused)?;
             }
-            for event in &commit.late {
-                messages.send(late_topic, None, Some(&late_json(event)), None)?;
+            commit.late().try_for_each(|(part, event)| messages.reject(late_topic, &rejects.late(part, event)))?;
+            let own = Rejects { epoch: commit.epoch, processing_time: commit.processing_time, late: vec![], dead: vec![] };
+            let dead = commit.dead().chain(refused.iter().map(|letter| (&own, letter)));
+            for (part, letter) in dead {
+                match messages.reject(dead_topic, &rejects.dead(part, letter)) {
+                    // The user's settings allow less than the job keeps.
+                    Err(Code::MessageSizeTooLarge) => messages.reject(dead_topic, &rejects.short(part, letter))?,
+                    sent => sent?,
+                }
             }
-            let dead = commit.dead.iter().chain(&*refused);
-            dead.map(dead_json).try_for_each(|letter| messages.send(dead_topic, None, Some(&letter), None))
+            Ok(())
         };
         send().map_err(|code: Code| self.transactions.sort(code))?;
         fault::point("kafka::half_produced", "kafka").map_err(Trouble::Passing)?;
@@ -128,27 +176,24 @@ impl Messages<'_> {
         deletes.iter().try_for_each(|key| self.send(topic, Some(key), None, Some(&view.name)))
     }
 
-    /// Queues one message; blocks while the queue is full.
+    /// Queues one message of a view; blocks while the queue is full.
     fn send(&mut self, topic: &str, key: Option<&[u8]>, value: Option<&[u8]>, view: Option<&str>) -> Result<(), Code> {
-        let mut headers = OwnedHeaders::new_with_capacity(2);
-        if let Some(view) = view {
-            headers = headers.insert(Header { key: "view", value: Some(view) });
-        }
-        if let Some(prefix) = &self.prefix {
-            headers = headers.insert(Header { key: "freshet", value: Some(&format!("{prefix}/{}", self.sent)) });
-        }
+        let headers = OwnedHeaders::new_with_capacity(2);
+        let headers = view.map_or(headers.clone(), |view| with(headers, "view", view));
+        self.put(topic, key, value, headers)
+    }
+
+    /// Queues a late event or a dead letter; blocks while the queue is full.
+    fn reject(&mut self, topic: &str, message: &Message<'_>) -> Result<(), Code> {
+        self.put(topic, Some(message.key.as_bytes()), Some(message.value), message.headers.clone())
+    }
+
+    fn put(&mut self, topic: &str, key: Option<&[u8]>, value: Option<&[u8]>, headers: OwnedHeaders) -> Result<(), Code> {
+        let mark = self.prefix.as_ref().map(|prefix| format!("{prefix}/{}", self.sent));
+        let headers = mark.map_or(headers.clone(), |mark| with(headers, "freshet", &mark));
         let mut record = BaseRecord::<[u8], [u8]>::to(topic);
         (record.key, record.payload, record.headers) = (key, value, Some(headers));
-        loop {
-            match self.producer.single().send(record) {
-                Ok(()) => break,
-                Err((KafkaError::MessageProduction(Code::QueueFull), back)) => {
-                    record = back;
-                    self.producer.wait_for_room()?;
-                }
-                Err((error, _)) => return Err(error.rdkafka_error_code().unwrap_or(Code::Fail)),
-            }
-        }
+        self.producer.send_record(record)?;
         self.sent += 1;
         Ok(())
     }
@@ -183,10 +228,10 @@ impl TableSink for KafkaTableSink {
 fn too_large(view: &str, row: &[u8]) -> DeadLetter {
     DeadLetter {
         source: view.to_owned(),
-        partition: 0,
-        offset: 0,
+        partition: -1,
+        offset: -1,
         reason: Reason::DoesNotFit,
         detail: format!("the row has {} bytes, more than message.max.bytes", row.len()),
-        payload: row[..row.len().min(MAX_DEAD_PAYLOAD_BYTES)].to_vec(),
+        payload: row.to_vec(),
     }
 }

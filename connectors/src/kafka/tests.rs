@@ -315,8 +315,7 @@ fn commit(upserts: RecordBatch, deletes: RecordBatch) -> Commit {
         watermark: Timestamp(0),
         processing_time: Timestamp(0),
         views: vec![ViewChanges { view: 0, upserts, deletes }],
-        late: vec![],
-        dead: vec![],
+        rejects: vec![],
         ledger: vec![],
     }
 }
@@ -347,7 +346,9 @@ fn changed_rows_become_keyed_messages_and_deletes_tombstones() {
         detail: "not JSON".to_owned(),
         payload: b"\"\xff".to_vec(),
     };
-    let commit = Commit { late: vec![late], dead: vec![dead], ..commit(rows([1, 2]), deletes) };
+    let mut commit = commit(rows([1, 2]), deletes);
+    commit.newest_rejects().late.push(late);
+    commit.newest_rejects().dead.push(dead);
     let begun = Instant::now();
     assert!(sink.commit(&commit).expect("committed").is_empty());
     assert!(begun.elapsed() < PATIENCE / 10, "a flush does not linger");
@@ -359,14 +360,11 @@ fn changed_rows_become_keyed_messages_and_deletes_tombstones() {
         (some(r#"{"n":3}"#), None, view),
     ];
     assert_eq!(messages(&cluster, "t", 3), expected);
-    let late = concat!(
-        r#"{"view":"names","source":"in","partition":2,"offset":5,"window_start":"1970-01-01T00:00:00Z","#,
-        r#""window_end":"1970-01-01T00:01:00Z","event_time":"1970-01-01T00:00:00.027Z","#,
-        r#""watermark":"1970-01-01T00:01:01Z","event":{"n":1}}"#
-    );
-    assert_eq!(messages(&cluster, "t.late", 1)[0].1.as_deref(), Some(late));
-    let dead = r#"{"source":"in","partition":1,"offset":9,"reason":"malformed","detail":"not JSON","payload":"\"�"}"#;
-    assert_eq!(messages(&cluster, "t.dead", 1)[0].1.as_deref(), Some(dead));
+    let place = |text: &str| (some(text), some("in"));
+    let (key, value, source) = messages(&cluster, "t.late", 1).remove(0);
+    assert_eq!(((key, source), value), (place("in/2/5"), some(r#"{"n":1}"#)));
+    let (key, value, source) = messages(&cluster, "t.dead", 1).remove(0);
+    assert_eq!(((key, source), value), (place("in/1/9"), some("\"�")));
 }
 
 #[test]

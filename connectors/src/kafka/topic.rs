@@ -25,6 +25,9 @@ pub(super) const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Partitions of a topic that Freshet makes.
 const NEW_PARTITIONS: i32 = 4;
 
+/// As many replicas as the brokers' default.
+const ANY_REPLICATION: TopicReplication<'static> = TopicReplication::Fixed(-1);
+
 /// The topic has just been made and its leaders are being found: asked again after so long.
 const RETRY: Duration = Duration::from_millis(50);
 
@@ -121,8 +124,22 @@ impl<'a> Inquiry<'a> {
         if let Some(partitions) = self.partitions(topic)? {
             return Ok(partitions);
         }
-        self.create(topic, count)?;
-        tracing::info!("{}: created topic '{topic}' with {count} partitions", self.thing);
+        self.make(NewTopic::new(topic, count, ANY_REPLICATION))
+    }
+
+    /// Makes a topic that keeps the newest record of each key, with one partition, if it is missing.
+    pub(super) fn ensure_compacted(&self, topic: &str) -> Result<Vec<PartitionId>, Error> {
+        match self.partitions(topic)? {
+            Some(partitions) => Ok(partitions),
+            None => self.make(NewTopic::new(topic, 1, ANY_REPLICATION).set("cleanup.policy", "compact")),
+        }
+    }
+
+    /// Makes a topic, and lists its partitions once the brokers show them.
+    fn make(&self, wanted: NewTopic<'_>) -> Result<Vec<PartitionId>, Error> {
+        let topic = wanted.name;
+        self.create(&wanted)?;
+        tracing::info!("{}: created topic '{topic}' with {} partitions", self.thing, wanted.num_partitions);
         // The broker that is asked next may not have heard of the topic yet.
         let deadline = Instant::now() + self.timeout;
         while Instant::now() < deadline {
@@ -134,13 +151,12 @@ impl<'a> Inquiry<'a> {
         Err(Error::unavailable(self.thing, format!("topic '{topic}' was created, but the brokers do not show it")))
     }
 
-    fn create(&self, topic: &str, count: i32) -> Result<(), Error> {
+    fn create(&self, wanted: &NewTopic<'_>) -> Result<(), Error> {
+        let topic = wanted.name;
         let context = Context::new(self.thing, self.address);
         let admin = AdminClient::from_config_and_context(self.config, context).map_err(|e| client::refused(self.thing, &e))?;
-        // -1: as many replicas as the brokers' default.
-        let wanted = [NewTopic::new(topic, count, TopicReplication::Fixed(-1))];
         let options = AdminOptions::new().request_timeout(Some(self.timeout)).operation_timeout(Some(self.timeout));
-        let results = wait_for(admin.create_topics(&wanted, &options)).map_err(|error| self.unreachable(&error))?;
+        let results = wait_for(admin.create_topics([wanted], &options)).map_err(|error| self.unreachable(&error))?;
         match results.into_iter().find_map(Result::err) {
             None | Some((_, Code::TopicAlreadyExists)) => Ok(()),
             Some((_, code)) => Err(Error::setup(

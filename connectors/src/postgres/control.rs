@@ -9,7 +9,7 @@ use freshet_model::{Commit, Epoch, Timestamp};
 use postgres::{Client, GenericClient, SimpleQueryMessage, Transaction};
 
 use super::kind::{ColumnKind, ident, literal};
-use crate::tables::rejects::{Cell, DEAD_COLUMNS, LATE_COLUMNS, LEDGER_COUNTS, bigint};
+use crate::tables::rejects::{Cell, DEAD_ADDED, DEAD_COLUMNS, LATE_ADDED, LATE_COLUMNS, LEDGER_COUNTS, bigint, declared};
 use crate::tables::{Held, Owner};
 
 /// Creates the control tables that are missing.
@@ -26,6 +26,19 @@ pub(super) fn create(transaction: &mut Transaction<'_>) -> Result<(), postgres::
             transaction.batch_execute(&format!("CREATE TABLE freshet.{table} ({ddl})"))?;
         }
     }
+    add_columns(transaction, "late_events", LATE_ADDED)?;
+    add_columns(transaction, "dead_letters", DEAD_ADDED)
+}
+
+/// Adds the columns that a table of rejects lacks because an earlier version made it.
+fn add_columns(transaction: &mut Transaction<'_>, table: &str, columns: &[(&str, Cell)]) -> Result<(), postgres::Error> {
+    let known = "SELECT attname::text FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped";
+    let known = transaction.query(known, &[&format!("freshet.{table}")])?;
+    for &(name, cell) in columns {
+        if !known.iter().any(|row| row.get::<_, &str>(0) == name) {
+            transaction.batch_execute(&format!("ALTER TABLE freshet.{table} ADD COLUMN {}", declared_column(name, cell)))?;
+        }
+    }
     Ok(())
 }
 
@@ -39,14 +52,13 @@ fn definitions() -> [(&'static str, String); 4] {
                 .to_owned(),
         ),
         ("ledger", format!("job text, sink text, view text, epoch bigint NOT NULL, {counts}PRIMARY KEY (job, sink, view)")),
-        ("late_events", rejects(LATE_COLUMNS)),
-        ("dead_letters", rejects(DEAD_COLUMNS)),
+        ("late_events", declared(LATE_COLUMNS, LATE_ADDED, declared_column)),
+        ("dead_letters", declared(DEAD_COLUMNS, DEAD_ADDED, declared_column)),
     ]
 }
 
-fn rejects(columns: &[(&str, Cell)]) -> String {
-    let column = |&(name, cell): &(&str, Cell)| format!("{} {} NOT NULL", ident(name), ColumnKind::of_cell(cell).base());
-    columns.iter().map(column).collect::<Vec<_>>().join(", ")
+fn declared_column(name: &str, cell: Cell) -> String {
+    format!("{} {}", ident(name), ColumnKind::of_cell(cell).base())
 }
 
 /// Names a sink of a job for the lock that its sessions share.

@@ -32,6 +32,7 @@
 //! range, NUL, NULL in a NOT NULL column, a key too long for an index) makes its row a dead letter, and so does a row that the
 //! server refuses for a constraint or a trigger; the former row of that key is deleted, since it is no longer true.
 
+mod archive;
 mod connect;
 mod control;
 mod encode;
@@ -47,6 +48,7 @@ use postgres::{Client, Transaction};
 use crate::tables::fit::Fitted;
 use crate::tables::{Owner, SetUp, does_not_fit};
 use crate::{Error, SinkOptions, TableSink, fault};
+pub(crate) use archive::PostgresArchive;
 use connect::Place;
 use session::{Attempt, Session};
 use tables::Table;
@@ -76,6 +78,13 @@ impl PostgresSink {
         let owner = Owner::of(&place.thing, &options)?;
         let client = place.connect().map_err(|error| place.explain_connect(&error))?;
         Ok(PostgresSink { place, owner, opened: Some(client), session: None, views: Vec::new(), committed: None, in_doubt: None })
+    }
+
+    /// Keeps so much of each dead letter's record, instead of its beginning.
+    #[must_use]
+    pub fn keeping(mut self, max_payload_bytes: usize) -> PostgresSink {
+        self.owner.max_payload_bytes = max_payload_bytes;
+        self
     }
 
     /// Creates or compares all tables and takes over the job's rows, in one transaction.

@@ -12,7 +12,7 @@ use super::tables::Table;
 use super::writer::{ViewWriter, copy};
 use crate::fault;
 use crate::tables::fit::Fitted;
-use crate::tables::rejects::{Cell, DEAD_COLUMNS, LATE_COLUMNS, dead_rows, late_rows};
+use crate::tables::rejects::{Cell, DEAD_COLUMNS, LATE_COLUMNS, dated, dead_rows, late_rows};
 use crate::tables::{Held, Owner};
 
 /// A connection that can commit.
@@ -88,12 +88,13 @@ impl Session {
                 writer.apply(&mut self.client, fitted)?;
             }
         }
-        if !commit.late.is_empty() {
+        if commit.late().next().is_some() {
             self.copy(&self.late.clone(), LATE_COLUMNS, &late_rows(&owner.job, &owner.sink, commit))?;
         }
-        let dead: Vec<_> = commit.dead.iter().chain(fitted.iter().flat_map(|fitted| &fitted.refused)).chain(&refused).collect();
+        let dead = dated(commit, fitted.iter().flat_map(|fitted| &fitted.refused).chain(&refused));
         if !dead.is_empty() {
-            self.copy(&self.dead.clone(), DEAD_COLUMNS, &dead_rows(&owner.job, &owner.sink, commit.epoch, &dead))?;
+            let rows = dead_rows(&owner.job, &owner.sink, &dead, owner.max_payload_bytes);
+            self.copy(&self.dead.clone(), DEAD_COLUMNS, &rows)?;
         }
         Ok(Attempt::Ready(refused))
     }

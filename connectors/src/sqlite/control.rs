@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::bind::time_text;
 use super::tables::{declared_cell, ident};
-use crate::tables::rejects::{Cell, DEAD_COLUMNS, LATE_COLUMNS, LEDGER_COUNTS, bigint};
+use crate::tables::rejects::{Cell, DEAD_ADDED, DEAD_COLUMNS, LATE_ADDED, LATE_COLUMNS, LEDGER_COUNTS, bigint, declared};
 use crate::tables::{Held, Owner};
 
 /// The table of late events.
@@ -25,14 +25,25 @@ pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
              PRIMARY KEY (job, sink, view)); \
          CREATE TABLE IF NOT EXISTS {LATE_EVENTS} ({}); \
          CREATE TABLE IF NOT EXISTS {DEAD_LETTERS} ({});",
-        rejects(LATE_COLUMNS),
-        rejects(DEAD_COLUMNS)
-    ))
+        declared(LATE_COLUMNS, LATE_ADDED, declared_column),
+        declared(DEAD_COLUMNS, DEAD_ADDED, declared_column)
+    ))?;
+    add_columns(connection, LATE_EVENTS, LATE_ADDED)?;
+    add_columns(connection, DEAD_LETTERS, DEAD_ADDED)
 }
 
-fn rejects(columns: &[(&str, Cell)]) -> String {
-    let column = |&(name, cell): &(&str, Cell)| format!("{} {} NOT NULL", ident(name), declared_cell(cell));
-    columns.iter().map(column).collect::<Vec<_>>().join(", ")
+/// Adds the columns that a table of rejects lacks because an earlier version made it.
+fn add_columns(connection: &Connection, table: &str, columns: &[(&str, Cell)]) -> rusqlite::Result<()> {
+    let mut known = connection.prepare("SELECT name FROM pragma_table_info(?1)")?;
+    let known = known.query_map([table], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
+    for &(name, cell) in columns.iter().filter(|(name, _)| !known.iter().any(|known| known == name)) {
+        connection.execute(&format!("ALTER TABLE {table} ADD COLUMN {}", declared_column(name, cell)), [])?;
+    }
+    Ok(())
+}
+
+fn declared_column(name: &str, cell: Cell) -> String {
+    format!("{} {}", ident(name), declared_cell(cell))
 }
 
 /// Reads what the file holds.

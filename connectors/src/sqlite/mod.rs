@@ -24,6 +24,7 @@
 //! Nobody can end the transaction of another process: one that is stopped (SIGSTOP) in the middle of a commit keeps the file locked until it goes on or
 //! is killed, and a newer start gets [`Error::Unavailable`] for so long.
 
+mod archive;
 mod bind;
 mod control;
 mod tables;
@@ -36,9 +37,10 @@ use freshet_model::{Commit, DeadLetter, Epoch, TableSchema};
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
 use crate::open::path_of;
-use crate::tables::rejects::{DEAD_COLUMNS, LATE_COLUMNS, dead_rows, late_rows};
+use crate::tables::rejects::{DEAD_COLUMNS, LATE_COLUMNS, dated, dead_rows, late_rows};
 use crate::tables::{Owner, SetUp, does_not_fit};
 use crate::{Error, SinkOptions, TableSink, fault};
+pub(crate) use archive::SqliteArchive;
 use tables::Table;
 
 /// How long a commit waits for another writer to finish.
@@ -69,6 +71,13 @@ impl SqliteSink {
         create_folder(&path, &thing)?;
         let connection = connect(&path).map_err(|error| explain(&thing, &error))?;
         Ok(SqliteSink { thing, owner, connection, views: Vec::new(), committed: None })
+    }
+
+    /// Keeps so much of each dead letter's record, instead of its beginning.
+    #[must_use]
+    pub fn keeping(mut self, max_payload_bytes: usize) -> SqliteSink {
+        self.owner.max_payload_bytes = max_payload_bytes;
+        self
     }
 
     /// Says why the progress is not what this instance has left.
@@ -125,10 +134,10 @@ impl SqliteSink {
             refused.append(&mut fitted.refused);
             writer::apply(&transaction, view, table, &fitted, &mut refused)?;
         }
-        let Owner { job, sink, .. } = &self.owner;
+        let Owner { job, sink, max_payload_bytes, .. } = &self.owner;
         writer::append(&transaction, control::LATE_EVENTS, LATE_COLUMNS, &late_rows(job, sink, commit))?;
-        let dead: Vec<_> = commit.dead.iter().chain(&refused).collect();
-        writer::append(&transaction, control::DEAD_LETTERS, DEAD_COLUMNS, &dead_rows(job, sink, commit.epoch, &dead))?;
+        let dead = dead_rows(job, sink, &dated(commit, &refused), *max_payload_bytes);
+        writer::append(&transaction, control::DEAD_LETTERS, DEAD_COLUMNS, &dead)?;
         if fault::hit("sqlite::before_commit") {
             return Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR), None));
         }

@@ -2,7 +2,7 @@
 
 use freshet_model::Epoch;
 
-use super::rejects::without_nul;
+use super::rejects::{SHORT_PAYLOAD_BYTES, without_nul};
 use crate::{Error, SinkOptions};
 
 /// One start of a job, as the writer of a sink's rows.
@@ -13,6 +13,8 @@ pub(crate) struct Owner {
     pub(crate) generation: i64,
     /// Whether what earlier starts have left counts for nothing.
     pub(crate) reset: bool,
+    /// So much of a dead letter's record is kept.
+    pub(crate) max_payload_bytes: usize,
 }
 
 /// A row of the progress table.
@@ -29,7 +31,8 @@ impl Owner {
         let Ok(generation) = i64::try_from(options.generation) else {
             return Err(Error::setup(thing, "the generation does not fit into 64 bits with a sign", "use a smaller number"));
         };
-        Ok(Owner { job: without_nul(&options.job), sink: without_nul(&options.name), generation, reset: options.reset })
+        let (job, sink) = (without_nul(&options.job), without_nul(&options.name));
+        Ok(Owner { job, sink, generation, reset: options.reset, max_payload_bytes: SHORT_PAYLOAD_BYTES })
     }
 
     /// Refuses to go on if a newer start has the rows.

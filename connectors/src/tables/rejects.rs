@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::json::LineDelimitedWriter;
-use freshet_model::{Commit, DeadLetter, Epoch, LateEvent, MAX_DEAD_PAYLOAD_BYTES, Reason, TableSchema, Timestamp};
+use freshet_model::{Commit, DeadLetter, Epoch, LateEvent, Reason, Rejects, TableSchema, Timestamp};
+
+/// Beside views, a dead letter keeps this much of its record. A place that was made for dead letters keeps what the job says.
+pub(crate) const SHORT_PAYLOAD_BYTES: usize = 4096;
 
 /// The type of a column of a table of rejects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +38,11 @@ pub(crate) const LATE_COLUMNS: &[(&str, Cell)] = &[
     ("event_time", Cell::Time),
     ("watermark", Cell::Time),
     ("event", Cell::Text),
+    ("time", Cell::Time),
 ];
+
+/// The columns of `late_events` that may be NULL, since earlier versions made the table without them.
+pub(crate) const LATE_ADDED: &[(&str, Cell)] = &[("time", Cell::Time)];
 
 /// The columns of `dead_letters`.
 pub(crate) const DEAD_COLUMNS: &[(&str, Cell)] = &[
@@ -48,7 +55,19 @@ pub(crate) const DEAD_COLUMNS: &[(&str, Cell)] = &[
     ("reason", Cell::Text),
     ("detail", Cell::Text),
     ("payload", Cell::Bytes),
+    ("bytes", Cell::BigInt),
+    ("time", Cell::Time),
 ];
+
+/// The columns of `dead_letters` that may be NULL, as in [`LATE_ADDED`]. A sink never writes the last one: a replay does.
+pub(crate) const DEAD_ADDED: &[(&str, Cell)] = &[("bytes", Cell::BigInt), ("time", Cell::Time), ("replayed_at", Cell::Time)];
+
+/// Lists the columns of a table of rejects in the words of SQL, for one that is made: `column` writes a name and its type.
+pub(crate) fn declared(columns: &[(&str, Cell)], added: &[(&str, Cell)], column: impl Fn(&str, Cell) -> String) -> String {
+    let is_added = |name: &str| added.iter().any(|(added, _)| *added == name);
+    let required = columns.iter().filter(|(name, _)| !is_added(name)).map(|&(name, cell)| column(name, cell) + " NOT NULL");
+    required.chain(added.iter().map(|&(name, cell)| column(name, cell))).collect::<Vec<_>>().join(", ")
+}
 
 /// The columns of the ledger's counts, after its job, sink, view and epoch.
 pub(crate) const LEDGER_COUNTS: [&str; 5] = ["read", "counted", "filtered", "late", "dead_letters"];
@@ -59,50 +78,70 @@ pub(crate) fn refused_row(view: &TableSchema, rows: &RecordBatch, row: usize, re
     DeadLetter { source: view.name.clone(), partition: -1, offset: -1, reason, detail: detail.to_owned(), payload }
 }
 
-/// Renders one row as JSON, cut at a character.
+/// Renders one row as JSON.
 fn json(row: &RecordBatch) -> Vec<u8> {
     let mut writer = LineDelimitedWriter::new(Vec::new());
     // Every column type has a JSON form; should one lack it, the letter is better kept without its payload than lost.
     let _ = writer.write(row);
-    let text = String::from_utf8(writer.into_inner()).unwrap_or_default();
-    let text = text.trim_end();
-    text.as_bytes()[..text.floor_char_boundary(MAX_DEAD_PAYLOAD_BYTES)].to_vec()
+    let mut json = writer.into_inner();
+    json.truncate(json.trim_ascii_end().len());
+    json
+}
+
+/// A dead letter, with the epoch that refused it and the time at which that was cut.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Dated<'a> {
+    epoch: Epoch,
+    time: Timestamp,
+    letter: &'a DeadLetter,
+}
+
+/// Returns the dead letters of a commit, and those of the rows that the sink itself refused.
+pub(crate) fn dated<'a>(commit: &'a Commit, refused: impl IntoIterator<Item = &'a DeadLetter>) -> Vec<Dated<'a>> {
+    let read = |(part, letter): (&Rejects, &'a DeadLetter)| Dated { epoch: part.epoch, time: part.processing_time, letter };
+    let own = |letter| Dated { epoch: commit.epoch, time: commit.processing_time, letter };
+    commit.dead().map(read).chain(refused.into_iter().map(own)).collect()
 }
 
 /// Returns the late events of a commit as rows of [`LATE_COLUMNS`].
 pub(crate) fn late_rows(job: &str, sink: &str, commit: &Commit) -> RecordBatch {
-    let late = &commit.late;
-    let time = |of: fn(&LateEvent) -> Timestamp| times(late.iter().map(|event| of(event).0));
+    let late: Vec<_> = commit.late().collect();
+    let time = |of: fn(&LateEvent) -> Timestamp| times(late.iter().map(|(_, event)| of(event).0));
+    let text = |of: fn(&LateEvent) -> &str| texts(late.iter().map(|(_, event)| of(event)));
     let columns: Vec<ArrayRef> = vec![
         texts(late.iter().map(|_| job)),
         texts(late.iter().map(|_| sink)),
-        integers(late.iter().map(|_| bigint(commit.epoch))),
-        texts(late.iter().map(|event| event.view.as_str())),
-        texts(late.iter().map(|event| event.source.as_str())),
-        integers(late.iter().map(|event| i64::from(event.partition))),
-        integers(late.iter().map(|event| event.offset)),
+        integers(late.iter().map(|(part, _)| bigint(part.epoch))),
+        text(|event| &event.view),
+        text(|event| &event.source),
+        integers(late.iter().map(|(_, event)| i64::from(event.partition))),
+        integers(late.iter().map(|(_, event)| event.offset)),
         time(|event| event.window_start),
         time(|event| event.window_end),
         time(|event| event.event_time),
         time(|event| event.watermark),
-        texts(late.iter().map(|event| event.event.as_str())),
+        text(|event| &event.event),
+        times(late.iter().map(|(part, _)| part.processing_time.0)),
     ];
     rows(LATE_COLUMNS, columns)
 }
 
-/// Returns dead letters as rows of [`DEAD_COLUMNS`]: the commit's, and those of the rows that the sink itself refused.
-pub(crate) fn dead_rows(job: &str, sink: &str, epoch: Epoch, dead: &[&DeadLetter]) -> RecordBatch {
-    let payload = |letter: &&DeadLetter| letter.payload[..letter.payload.len().min(MAX_DEAD_PAYLOAD_BYTES)].to_vec();
+/// Returns dead letters as rows of [`DEAD_COLUMNS`], with so much of each payload at most.
+pub(crate) fn dead_rows(job: &str, sink: &str, dead: &[Dated<'_>], max_payload_bytes: usize) -> RecordBatch {
+    let text = |of: fn(&DeadLetter) -> &str| texts(dead.iter().map(|dated| of(dated.letter)));
+    let payload = |dated: &Dated<'_>| dated.letter.payload[..dated.letter.payload.len().min(max_payload_bytes)].to_vec();
     let columns: Vec<ArrayRef> = vec![
         texts(dead.iter().map(|_| job)),
         texts(dead.iter().map(|_| sink)),
-        integers(dead.iter().map(|_| bigint(epoch))),
-        texts(dead.iter().map(|letter| letter.source.as_str())),
-        integers(dead.iter().map(|letter| i64::from(letter.partition))),
-        integers(dead.iter().map(|letter| letter.offset)),
-        texts(dead.iter().map(|letter| letter.reason.code())),
-        texts(dead.iter().map(|letter| letter.detail.as_str())),
+        integers(dead.iter().map(|dated| bigint(dated.epoch))),
+        text(|letter| &letter.source),
+        integers(dead.iter().map(|dated| i64::from(dated.letter.partition))),
+        integers(dead.iter().map(|dated| dated.letter.offset)),
+        text(|letter| letter.reason.code()),
+        text(|letter| &letter.detail),
         Arc::new(BinaryArray::from_iter_values(dead.iter().map(payload))),
+        integers(dead.iter().map(|dated| bigint(dated.letter.payload.len() as u64))),
+        times(dead.iter().map(|dated| dated.time.0)),
     ];
     rows(DEAD_COLUMNS, columns)
 }
@@ -141,14 +180,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refused_row_is_kept_as_json_of_bounded_size() {
+    fn a_refused_row_becomes_json_without_a_place() {
         let columns = vec![Column { name: "k".to_owned(), column_type: ColumnType::Text(None) }];
         let view = TableSchema { name: "v".to_owned(), columns, key: vec![0], appends: false, time_column: None };
-        let column: ArrayRef = Arc::new(StringArray::from(vec!["ä".repeat(5000)]));
+        let column: ArrayRef = Arc::new(StringArray::from(vec!["ä"]));
         let batch = RecordBatch::try_new(view.arrow(), vec![column]).unwrap();
         let letter = refused_row(&view, &batch, 0, Reason::TooLong, "why");
-        assert!(letter.payload.len() > MAX_DEAD_PAYLOAD_BYTES - 4 && letter.payload.len() <= MAX_DEAD_PAYLOAD_BYTES);
-        assert!(str::from_utf8(&letter.payload).is_ok_and(|text| text.starts_with(r#"{"k":"ää"#)));
+        assert_eq!(str::from_utf8(&letter.payload), Ok(r#"{"k":"ä"}"#));
         assert_eq!((letter.partition, letter.offset), (-1, -1));
     }
 
@@ -160,10 +198,17 @@ mod tests {
             offset: 2,
             reason: Reason::Malformed,
             detail: String::new(),
-            payload: vec![7; 2 * MAX_DEAD_PAYLOAD_BYTES],
+            payload: vec![7; 2 * SHORT_PAYLOAD_BYTES],
         };
-        let rows = dead_rows("job", "sink", 3, &[&letter]);
+        let dated = Dated { epoch: 3, time: Timestamp(4), letter: &letter };
+        let rows = dead_rows("job", "sink", &[dated], SHORT_PAYLOAD_BYTES);
         assert_eq!(rows.num_columns(), DEAD_COLUMNS.len());
-        assert_eq!(rows.get_array_memory_size() / MAX_DEAD_PAYLOAD_BYTES, 1);
+        assert_eq!(rows.get_array_memory_size() / SHORT_PAYLOAD_BYTES, 1);
+    }
+
+    #[test]
+    fn columns_that_came_later_may_be_null() {
+        let sql = declared(LATE_COLUMNS, LATE_ADDED, |name, _| name.to_owned());
+        assert!(sql.starts_with("job NOT NULL, ") && sql.ends_with(", event NOT NULL, time"), "{sql}");
     }
 }

@@ -86,15 +86,14 @@ pub(crate) fn commit(epoch: u64, upserts: &Content, deletes: &[Key]) -> Commit {
         watermark: Timestamp(START + epoch as i64),
         processing_time: Timestamp(START + 1),
         views: vec![changes],
-        late: Vec::new(),
-        dead: Vec::new(),
+        rejects: Vec::new(),
         ledger: vec![ledger],
     }
 }
 
 /// Adds a late event, which would be there twice if the commit were applied twice.
 pub(crate) fn with_late(mut commit: Commit) -> Commit {
-    commit.late.push(LateEvent {
+    commit.newest_rejects().late.push(LateEvent {
         view: "v".to_owned(),
         source: "s".to_owned(),
         partition: 3,

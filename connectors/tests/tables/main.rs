@@ -6,6 +6,7 @@ mod appended;
 mod cluster;
 mod commits;
 mod failures;
+mod letters;
 mod oracle;
 mod postgres;
 mod proxy;

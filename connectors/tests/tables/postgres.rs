@@ -100,7 +100,7 @@ fn progress_ledger_and_rejects_are_of_the_same_commit() {
     sink.commit(&first).unwrap();
     assert_eq!(text(&mut client, "SELECT watermark || ' ' || epoch FROM freshet.progress"), "-infinity 0");
     let mut second = commit(4, &Content::new(), &[]);
-    second.dead.push(DeadLetter {
+    second.newest_rejects().dead.push(DeadLetter {
         source: "s".to_owned(),
         partition: 1,
         offset: 2,
@@ -186,15 +186,7 @@ fn a_view_without_a_key_has_one_row() {
         let column: ArrayRef = Arc::new(Int64Array::from(totals));
         let upserts = RecordBatch::try_new(total.arrow(), vec![column]).unwrap();
         let views = vec![ViewChanges { view: 0, upserts, deletes: no_keys(deletes) }];
-        Commit {
-            epoch,
-            watermark: Timestamp(START),
-            processing_time: Timestamp(START),
-            views,
-            late: vec![],
-            dead: vec![],
-            ledger: vec![],
-        }
+        Commit { epoch, watermark: Timestamp(START), processing_time: Timestamp(START), views, rejects: vec![], ledger: vec![] }
     };
     let mut sink = PostgresSink::open(&database.url, options(1)).unwrap();
     sink.prepare(std::slice::from_ref(&total)).unwrap();

@@ -39,7 +39,7 @@ impl Place<'_> {
 /// A row of its own for each epoch, a late event and a dead letter.
 fn next(epoch: u64) -> freshet_model::Commit {
     let mut next = with_late(commit(epoch, &Content::from([(key(epoch as i64, "/"), hits(epoch as i64))]), &[]));
-    next.dead.push(DeadLetter {
+    next.newest_rejects().dead.push(DeadLetter {
         source: "s".to_owned(),
         partition: 0,
         offset: 0,

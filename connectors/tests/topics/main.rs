@@ -5,6 +5,7 @@ mod chaos;
 #[cfg(feature = "failpoints")]
 mod failing;
 mod generations;
+mod letters;
 mod outside;
 mod source;
 
@@ -72,5 +73,5 @@ fn table_sink(broker: &Broker, topic: &str, options: SinkOptions) -> (KafkaTable
 fn commit(epoch: Epoch, numbers: impl IntoIterator<Item = i64>) -> Commit {
     let views = vec![ViewChanges { view: 0, upserts: rows(numbers), deletes: rows([]) }];
     let (watermark, processing_time) = (Timestamp(0), Timestamp(0));
-    Commit { epoch, watermark, processing_time, views, late: vec![], dead: vec![], ledger: vec![] }
+    Commit { epoch, watermark, processing_time, views, rejects: vec![], ledger: vec![] }
 }

@@ -404,7 +404,7 @@ fn apply(plan: &Plan, tables: &[Input], commit: &Commit, outcome: &mut Outcome) 
             held.insert(key, all);
         }
     }
-    let late = commit.late.iter().map(|late| (late.view.clone(), late.partition, late.offset, late.window_start.0));
+    let late = commit.late().map(|(_, late)| (late.view.clone(), late.partition, late.offset, late.window_start.0));
     outcome.late.extend(late);
     for row in &commit.ledger {
         let Some(sum) = outcome.ledger.iter_mut().find(|sum| sum.view == row.view) else {

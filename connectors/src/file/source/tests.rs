@@ -100,7 +100,7 @@ fn an_oversized_line_is_one_dead_letter_in_its_place() {
         dead.iter().map(|letter| (letter.offset, letter.reason)).collect::<Vec<_>>(),
         [(0, Reason::Malformed), (1, Reason::Oversized)]
     );
-    assert_eq!((dead[1].payload.len(), dead[1].source.as_str()), (4096, "clicks"));
+    assert_eq!((dead[1].payload.len(), dead[1].source.as_str()), (1_000_000, "clicks"));
     assert!(dead[1].detail.contains("1000000 bytes"), "{}", dead[1].detail);
     assert_eq!(batches.iter().map(|batch| batch.bytes).sum::<usize>(), 1 + 1_000_000 + 7);
     assert_eq!(numbers(&batches), [(0, 2, 2)]);

@@ -52,14 +52,13 @@ fn commit(epoch: Epoch, upserts: &[&str], deletes: &[&str]) -> Commit {
         watermark: Timestamp(0),
         processing_time: Timestamp(0),
         views: vec![ViewChanges { view: 0, upserts: rows(upserts), deletes: keys(deletes) }],
-        late: Vec::new(),
-        dead: Vec::new(),
+        rejects: Vec::new(),
         ledger: Vec::new(),
     }
 }
 
 fn rejects(mut commit: Commit) -> Commit {
-    commit.dead.push(DeadLetter {
+    commit.newest_rejects().dead.push(DeadLetter {
         source: "clicks".to_owned(),
         partition: 0,
         offset: 5,
@@ -67,7 +66,7 @@ fn rejects(mut commit: Commit) -> Commit {
         detail: String::new(),
         payload: b"{}".to_vec(),
     });
-    commit.late.push(LateEvent {
+    commit.newest_rejects().late.push(LateEvent {
         view: "v".to_owned(),
         source: "clicks".to_owned(),
         partition: 0,
