@@ -1,7 +1,6 @@
 //! One Kafka broker for the whole test run: the real one, from its jars, in KRaft mode.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::Command;
@@ -19,7 +18,7 @@ use rdkafka::message::{Headers, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::server::{Server, cache, free_ports, listens, run};
+use crate::server::{Server, cache, fetched, free_ports, listens, run};
 
 /// The jars' folder carries the version, so that another one is fetched and not mixed in.
 const VERSION: &str = "4.1.0";
@@ -191,20 +190,13 @@ pub fn is_fetched() -> bool {
     cache().join(format!("kafka-{VERSION}")).join("complete").exists()
 }
 
-/// Returns the folder of the broker's jars; the first run on a machine fetches them.
+/// Returns the folder of the broker's jars.
 fn jars() -> PathBuf {
-    let folder = cache().join(format!("kafka-{VERSION}"));
-    std::fs::create_dir_all(&folder).unwrap_or_else(|e| panic!("cannot create {}: {e}", folder.display()));
-    let lock = File::create(folder.join("lock")).expect("the cache can be written");
-    lock.lock().expect("the cache can be locked");
-    let done = folder.join("complete");
-    if !done.exists() {
+    fetched(&format!("kafka-{VERSION}"), |folder| {
         let pom = concat!(env!("CARGO_MANIFEST_DIR"), "/src/kafka/pom.xml");
         let into = format!("-DoutputDirectory={}", folder.display());
         run(Command::new("mvn").args(["-q", "-B", "-f", pom, "dependency:copy-dependencies", &into]));
-        File::create(done).expect("the cache can be written");
-    }
-    folder
+    })
 }
 
 /// Waits for a future on this thread: the admin client has no other interface, and the tests need no runtime beside.

@@ -2,12 +2,11 @@
 //!
 //! It keeps everything in memory, so that it may be stopped and let go on, but not be started again.
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::process::Command;
 
 use crate::http::request;
-use crate::server::{Server, cache, free_ports, listens, run};
+use crate::server::{Server, fetched, free_ports, listens, run};
 
 /// The environment's folder carries the version, as that of the broker's jars does.
 const VERSION: &str = "5.2.5";
@@ -53,18 +52,11 @@ impl S3 {
     }
 }
 
-/// Returns the folder of the server's own Python; the first run on a machine installs it.
+/// Returns the folder of the server's own Python.
 fn environment() -> PathBuf {
-    let folder = cache().join(format!("moto-{VERSION}"));
-    std::fs::create_dir_all(&folder).unwrap_or_else(|e| panic!("cannot create {}: {e}", folder.display()));
-    let lock = File::create(folder.join("lock")).expect("the cache can be written");
-    lock.lock().expect("the cache can be locked");
-    let done = folder.join("complete");
-    if !done.exists() {
-        run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
+    fetched(&format!("moto-{VERSION}"), |folder| {
+        run(Command::new("python3").args(["-m", "venv"]).arg(folder));
         let packages = include_str!("s3/requirements.txt").lines().filter(|line| !line.starts_with('#'));
         run(Command::new(folder.join("bin/pip")).args(["install", "-q"]).args(packages));
-        File::create(done).expect("the cache can be written");
-    }
-    folder
+    })
 }

@@ -124,6 +124,20 @@ pub fn cache() -> PathBuf {
     std::env::var_os("FRESHET_CACHE").map_or_else(home, PathBuf::from)
 }
 
+/// Returns a folder of the cache, which `fetch` has filled: once on a machine, and for one process at a time.
+pub fn fetched(name: &str, fetch: impl FnOnce(&Path)) -> PathBuf {
+    let folder = cache().join(name);
+    std::fs::create_dir_all(&folder).unwrap_or_else(|e| panic!("cannot create {}: {e}", folder.display()));
+    let lock = File::create(folder.join("lock")).expect("the cache can be written");
+    lock.lock().expect("the cache can be locked");
+    let done = folder.join("complete");
+    if !done.exists() {
+        fetch(&folder);
+        File::create(done).expect("the cache can be written");
+    }
+    folder
+}
+
 /// Returns the folder for logs that shall be there when a test has failed: `tmp` in the folder that this executable was built in.
 pub fn scratch() -> PathBuf {
     let own = std::env::current_exe().expect("this executable has a path");
