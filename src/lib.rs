@@ -19,6 +19,7 @@
 pub mod cli;
 pub mod commands;
 pub mod exit;
+pub mod functions;
 #[cfg(test)]
 mod golden;
 pub mod hosts;

@@ -35,7 +35,7 @@ pub fn plan(job: &Job) -> Result<Plan, job::Error> {
         key: view.key.clone(),
         emit: view.emit,
     });
-    sql::plan(&sources.collect::<Vec<_>>(), &views.collect::<Vec<_>>()).map_err(|error| located(job, &error))
+    sql::plan_with(&sources.collect::<Vec<_>>(), &views.collect::<Vec<_>>(), &job.functions).map_err(|error| located(job, &error))
 }
 
 /// Decides the role of each sink, in the job's order.

@@ -129,6 +129,11 @@ fn kind_name(kind: Kind) -> &'static str {
         Kind::Min => "a minimum",
         Kind::Max => "a maximum",
         Kind::Values => "all values",
+        Kind::Moments => "exact sums of values and squares",
+        Kind::Distinct => "a sketch of at most 4 KiB",
+        Kind::Quantiles => "a histogram",
+        Kind::Few(_) => "the first values",
+        Kind::Funnel(_) => "the steps' times",
     }
 }
 

@@ -16,3 +16,5 @@ pub mod plan;
 pub mod saving;
 pub mod sql;
 pub mod state;
+
+pub use {datafusion_common, datafusion_expr};

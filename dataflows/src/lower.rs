@@ -65,6 +65,10 @@ pub struct Feed {
 pub struct Argument {
     /// The value; `None` counts rows.
     pub value: Option<Expression>,
+    /// What the values are ordered by, where that is not themselves.
+    pub order: Option<Expression>,
+    /// Whether NULL is a value like others.
+    pub keeps_nulls: bool,
     /// `FILTER (WHERE …)`.
     pub filter: Option<Expression>,
 }
@@ -196,7 +200,7 @@ fn component(part: &Wanted<'_>) -> Component {
         Part::Group { fed } => {
             let argument = |aggregate: &Aggregate| {
                 let apart = is_apart(part.input, aggregation, aggregate);
-                (!apart).then(|| Argument { value: aggregate.argument.clone(), filter: aggregate.filter.clone() })
+                (!apart).then(|| fed_by(aggregate))
             };
             let feed = Feed { filter, arguments: aggregation.aggregates.iter().map(argument).collect(), accounts: true };
             let kinds = aggregation.aggregates.iter().map(|aggregate| kind(part.input, aggregation, aggregate)).collect();
@@ -209,10 +213,19 @@ fn component(part: &Wanted<'_>) -> Component {
             let first = aggregates.iter().position(|other| is_apart(part.input, aggregation, other) && other.filter.is_none());
             let only_distinct = aggregates.iter().all(|other| is_apart(part.input, aggregation, other));
             let accounts = only_distinct && first == Some(accumulator);
-            let arguments = vec![Some(Argument { value: None, filter: filtered })];
+            let arguments = vec![Some(Argument { value: None, order: None, keeps_nulls: false, filter: filtered })];
             let feed = Some(Feed { filter, arguments, accounts });
             Component { view: part.view, shape: Shape::Ranges(grid), kinds: Vec::new(), feed, role: nowhere }
         }
+    }
+}
+
+fn fed_by(aggregate: &Aggregate) -> Argument {
+    Argument {
+        value: aggregate.argument.clone(),
+        order: aggregate.order.clone(),
+        keeps_nulls: aggregate.function.keeps_nulls(),
+        filter: aggregate.filter.clone(),
     }
 }
 
@@ -233,12 +246,18 @@ fn kind(input: Input, aggregation: &Aggregation, aggregate: &Aggregate) -> Kind 
         Function::Count => Kind::Count,
         // Where the values are kept apart, this one takes their number.
         Function::CountDistinct if is_apart(input, aggregation, aggregate) => Kind::Count,
-        Function::CountDistinct => Kind::Values,
+        Function::CountDistinct | Function::SumDistinct | Function::AvgDistinct => Kind::Values,
         Function::Sum | Function::Avg if integral(&aggregate.argument) => Kind::Integer,
         Function::Sum | Function::Avg => Kind::Float,
-        Function::Min | Function::Max if retractable => Kind::Values,
-        Function::Min => Kind::Min,
-        Function::Max => Kind::Max,
+        Function::Variance(_) | Function::Stddev(_) => Kind::Moments,
+        Function::Quantile(_) => Kind::Quantiles,
+        // The planner refuses it where rows can be taken back.
+        Function::ApproxDistinct => Kind::Distinct,
+        _ if retractable => Kind::Values,
+        Function::Min | Function::First => Kind::Min,
+        Function::Max | Function::Last => Kind::Max,
+        Function::Array(choice) | Function::Text(choice, _) => Kind::Few(choice),
+        Function::Funnel(steps) => Kind::Funnel(steps),
     }
 }
 

@@ -12,6 +12,8 @@ use arrow::datatypes::{DataType, SchemaRef};
 use datafusion_physical_expr::PhysicalExpr;
 use freshet_model::{Column, TableSchema};
 
+use crate::state::{Choice, Steps};
+
 /// A compiled expression, and how it was written.
 #[derive(Clone)]
 pub struct Expression {
@@ -217,8 +219,11 @@ pub enum Window {
 pub struct Aggregate {
     /// The function.
     pub function: Function,
-    /// Its argument, cast to a type that the function takes; `None` for `count(*)`.
+    /// Its argument, cast to a type that the function takes; `None` for `count(*)`. A funnel's has a bit for each step whose condition holds, and is NULL if
+    /// none does.
     pub argument: Option<Expression>,
+    /// What its values are ordered by, where that is not themselves.
+    pub order: Option<Expression>,
     /// `FILTER (WHERE …)`.
     pub filter: Option<Expression>,
     /// The type of the result, as in the row schema.
@@ -228,18 +233,57 @@ pub struct Aggregate {
 }
 
 /// The aggregate functions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Function {
     /// `count(*)`, `count(x)`: Int64.
     Count,
     /// `count(distinct x)`, exact: Int64.
     CountDistinct,
+    /// `approx_count_distinct(x)`: Int64.
+    ApproxDistinct,
     /// `sum(x)`: Int64 and Decimal128 exact with an error on overflow, Float64 rounded once.
     Sum,
+    /// `sum(distinct x)`: as [`Sum`](Self::Sum).
+    SumDistinct,
     /// `avg(x)`: Float64, or Decimal128.
     Avg,
-    /// `min(x)`, of any ordered type.
+    /// `avg(distinct x)`: as [`Avg`](Self::Avg).
+    AvgDistinct,
+    /// `min(x)`, of any ordered type; also `bool_and(x)`.
     Min,
-    /// `max(x)`, of any ordered type.
+    /// `max(x)`, of any ordered type; also `bool_or(x)`.
     Max,
+    /// `var_samp(x)`, `var_pop(x)`: Float64.
+    Variance(Spread),
+    /// `stddev_samp(x)`, `stddev_pop(x)`: Float64.
+    Stddev(Spread),
+    /// `approx_percentile_cont(x, q)`: Float64.
+    Quantile(f64),
+    /// `first_value(x ORDER BY t)`: of the least pair of order and value.
+    First,
+    /// `last_value(x ORDER BY t)`: of the greatest pair of order and value.
+    Last,
+    /// `array_agg(x)`: Utf8, a JSON array.
+    Array(Choice),
+    /// `string_agg(x, delimiter)`: Utf8.
+    Text(Choice, String),
+    /// `funnel(within, condition, …)`: Int64.
+    Funnel(Steps),
+}
+
+/// Of what a variance is meant to speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spread {
+    /// The values are a sample of more: divided by one less than their number.
+    Sample,
+    /// The values are all that there are.
+    Population,
+}
+
+impl Function {
+    /// Tells whether a NULL is a value like others to the function.
+    #[must_use]
+    pub fn keeps_nulls(&self) -> bool {
+        matches!(self, Function::First | Function::Last | Function::Array(_))
+    }
 }

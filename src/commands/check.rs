@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use freshet_connectors::letters::Kind;
 use freshet_dataflows::plan::{Input, Plan, View};
+use freshet_dataflows::sql::Functions;
 
 use super::find;
 use crate::cli::JobOptions;
@@ -13,8 +14,8 @@ use crate::planning::{self, Role};
 use crate::redact;
 use crate::text;
 
-pub(super) fn check(options: &JobOptions) -> Result<(), Failure> {
-    let job = find::job(options)?;
+pub(super) fn check(options: &JobOptions, functions: &Functions) -> Result<(), Failure> {
+    let job = find::job(options, functions)?;
     let plan = planning::plan(&job)?;
     let roles = planning::roles(&job, &plan)?;
     Ok(io::stdout().write_all(report(&job, &plan, &roles).as_bytes())?)

@@ -7,6 +7,7 @@ use std::io::{self, Write};
 
 use clap::Args;
 use freshet_connectors::letters::{self, Access, Archive, Kind, Letter, Outcome, Place, Replay, Shelf, Target};
+use freshet_dataflows::sql::Functions;
 use freshet_model::Timestamp;
 
 use super::find;
@@ -17,18 +18,18 @@ use crate::planning::{self, Role};
 use crate::redact;
 use crate::text::thousands;
 
-pub(super) fn dlq(command: &DlqCommand) -> Result<(), Failure> {
+pub(super) fn dlq(command: &DlqCommand, functions: &Functions) -> Result<(), Failure> {
     match command {
-        DlqCommand::List(options) => list(Kind::Dead, options),
-        DlqCommand::Show(options) => show(Kind::Dead, options),
-        DlqCommand::Replay(options) => replay(options),
+        DlqCommand::List(options) => list(Kind::Dead, options, functions),
+        DlqCommand::Show(options) => show(Kind::Dead, options, functions),
+        DlqCommand::Replay(options) => replay(options, functions),
     }
 }
 
-pub(super) fn late(command: &LateCommand) -> Result<(), Failure> {
+pub(super) fn late(command: &LateCommand, functions: &Functions) -> Result<(), Failure> {
     match command {
-        LateCommand::List(options) => list(Kind::Late, options),
-        LateCommand::Show(options) => show(Kind::Late, options),
+        LateCommand::List(options) => list(Kind::Late, options, functions),
+        LateCommand::Show(options) => show(Kind::Late, options, functions),
     }
 }
 
@@ -66,8 +67,8 @@ struct Kept {
 }
 
 impl Kept {
-    fn open(kind: Kind, options: &JobOptions) -> Result<Kept, Failure> {
-        let job = find::job(options)?;
+    fn open(kind: Kind, options: &JobOptions, functions: &Functions) -> Result<Kept, Failure> {
+        let job = find::job(options, functions)?;
         let plan = planning::plan(&job)?;
         let roles = planning::roles(&job, &plan)?;
         let tables: Vec<_> =
@@ -99,8 +100,8 @@ fn is_topic(source: &SourceSpec) -> bool {
     source.url.starts_with("kafka://")
 }
 
-fn list<F: Filter + Args>(kind: Kind, options: &ListOptions<F>) -> Result<(), Failure> {
-    let mut kept = Kept::open(kind, &options.job)?;
+fn list<F: Filter + Args>(kind: Kind, options: &ListOptions<F>, functions: &Functions) -> Result<(), Failure> {
+    let mut kept = Kept::open(kind, &options.job, functions)?;
     let replayed = kept.replayed(kind);
     let (mut all, mut newest) = (0_u64, BTreeMap::new());
     kept.archive.read(&mut |letter| {
@@ -134,8 +135,8 @@ fn list<F: Filter + Args>(kind: Kind, options: &ListOptions<F>) -> Result<(), Fa
     Ok(())
 }
 
-fn show(kind: Kind, options: &ShowOptions) -> Result<(), Failure> {
-    let mut kept = Kept::open(kind, &options.job)?;
+fn show(kind: Kind, options: &ShowOptions, functions: &Functions) -> Result<(), Failure> {
+    let mut kept = Kept::open(kind, &options.job, functions)?;
     let replayed = kept.replayed(kind);
     let mut found = Vec::new();
     kept.archive.read(&mut |letter| {
@@ -179,8 +180,8 @@ impl Told {
     }
 }
 
-fn replay(options: &ReplayOptions) -> Result<(), Failure> {
-    let mut kept = Kept::open(Kind::Dead, &options.job)?;
+fn replay(options: &ReplayOptions, functions: &Functions) -> Result<(), Failure> {
+    let mut kept = Kept::open(Kind::Dead, &options.job, functions)?;
     let access = if options.dry_run { Access::Read } else { Access::Write };
     let (name, mut told) = (kept.job.name.clone(), Told::default());
     let sources: Vec<SourceSpec> = kept.job.sources.clone();

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use freshet_dataflows::plan::Plan;
+use freshet_dataflows::sql::Functions;
 
 use super::find;
 use crate::cli::{LogOptions, RunOptions};
@@ -21,8 +22,8 @@ use crate::screen::Screen;
 use crate::stats::Stats;
 use crate::summary;
 
-pub(super) fn run(options: &RunOptions, log: &LogOptions, screen: &Arc<Screen>) -> Result<(), Failure> {
-    let job = find::job(&options.job)?;
+pub(super) fn run(options: &RunOptions, log: &LogOptions, screen: &Arc<Screen>, functions: &Functions) -> Result<(), Failure> {
+    let job = find::job(&options.job, functions)?;
     let plan = planning::plan(&job)?;
     planning::roles(&job, &plan)?;
     let cluster = cluster(options)?;

@@ -36,6 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freshet_dataflows::plan::Emit;
+use freshet_dataflows::sql::Functions;
 use freshet_model::Column;
 
 pub use error::Error;
@@ -70,6 +71,8 @@ pub struct Job {
     pub epochs: EpochSpec,
     /// How often the state is kept for the next start.
     pub checkpoint_interval: Duration,
+    /// What the views may call.
+    pub functions: Functions,
     pub(crate) origin: Origin,
 }
 
@@ -99,11 +102,11 @@ pub struct SourceSpec {
 }
 
 /// A query that is kept up to date.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ViewSpec {
     /// The view's name, which is also its table's.
     pub name: String,
-    /// The query.
+    /// The query; may hold a key.
     pub sql: String,
     /// The columns that identify a row; empty leaves it to the planner.
     pub key: Vec<String>,
@@ -180,6 +183,16 @@ impl fmt::Debug for SourceSpec {
             .field("time_column", &self.time_column)
             .field("delay", &self.delay)
             .field("settings", &self.settings.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ViewSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ViewSpec")
+            .field("name", &self.name)
+            .field("key", &self.key)
+            .field("emit", &self.emit)
             .finish_non_exhaustive()
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use freshet_dataflows::plan::Emit;
+use freshet_dataflows::sql::Functions;
 use freshet_model::{Column, ColumnType};
 
 use super::values::{Context, MAX_NAME_BYTES};
@@ -68,7 +69,8 @@ pub(super) fn job(written: JobFile, origin: Origin, lookup: Lookup<'_>) -> Resul
         }
     }
     let path = origin.path.clone();
-    Ok(Job { name, path, sources, views, sinks, dead_letters, late_events, epochs, checkpoint_interval, origin })
+    let functions = Functions::new();
+    Ok(Job { name, path, sources, views, sinks, dead_letters, late_events, epochs, checkpoint_interval, functions, origin })
 }
 
 impl Context<'_> {

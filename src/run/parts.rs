@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use freshet_dataflows::sql;
 use twox_hash::XxHash3_64;
 
 use crate::job::Job;
@@ -22,7 +23,9 @@ pub(super) fn parts(job: &Job) -> BTreeMap<String, String> {
         parts.insert(format!("source '{}'", source.name), words);
     }
     for view in &job.views {
-        let sql: Vec<&str> = view.sql.split_whitespace().collect();
+        // Without the keys, and with the contents of models.
+        let sql = sql::identity(&view.sql, &job.functions);
+        let sql: Vec<&str> = sql.split_whitespace().collect();
         let words = format!("\"{}\" by key [{}], emitting {:?}", sql.join(" "), view.key.join(", "), view.emit);
         parts.insert(format!("view '{}'", view.name), words);
     }

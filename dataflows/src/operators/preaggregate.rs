@@ -15,7 +15,7 @@ use crate::expressions::Values;
 use crate::keys::{Interner, KeyCodec};
 use crate::lower::{Component, Feed};
 use crate::plan::{Expression, TimeBound};
-use crate::state::{Accumulator, Accumulators, Grid, Group, Kind, Rule, Shape, Slot, State};
+use crate::state::{Accumulator, Accumulators, Grid, Group, Kind, Rule, Shape, Slot, State, Value};
 
 /// What a fold's partial aggregation needs to know, fixed for the run.
 pub struct Context {
@@ -80,6 +80,8 @@ struct EvaluatedFeed {
 
 struct EvaluatedArgument {
     values: Option<ArrayRef>,
+    order: Option<ArrayRef>,
+    keeps_nulls: bool,
     rows: Option<BooleanArray>,
 }
 
@@ -245,8 +247,13 @@ fn evaluate_feed(feed: &Feed, batch: &RecordBatch) -> Result<EvaluatedFeed> {
         Ok(filter.as_ref().map(|filter| filter.condition(batch)).transpose()?.flatten())
     };
     let argument = |argument: &crate::lower::Argument| -> Result<EvaluatedArgument> {
-        let values = argument.value.as_ref().map(|value| value.evaluate(batch)).transpose()?;
-        Ok(EvaluatedArgument { values, rows: condition(&argument.filter)? })
+        let evaluate = |value: &Option<Expression>| value.as_ref().map(|value| value.evaluate(batch)).transpose();
+        Ok(EvaluatedArgument {
+            values: evaluate(&argument.value)?,
+            order: evaluate(&argument.order)?,
+            keeps_nulls: argument.keeps_nulls,
+            rows: condition(&argument.filter)?,
+        })
     };
     let arguments = feed.arguments.iter().map(|a| a.as_ref().map(argument).transpose()).collect::<Result<_>>()?;
     Ok(EvaluatedFeed { rows: condition(&feed.filter)?, arguments })
@@ -290,12 +297,19 @@ impl<'a> Input<'a> {
 /// An aggregate's argument with its values typed.
 pub(crate) struct Argument<'a> {
     values: Option<Values<'a>>,
+    order: Option<Values<'a>>,
+    keeps_nulls: bool,
     rows: Option<&'a BooleanArray>,
 }
 
 impl<'a> Argument<'a> {
     fn of(argument: &'a EvaluatedArgument) -> Argument<'a> {
-        Argument { values: argument.values.as_ref().map(Values::of), rows: argument.rows.as_ref() }
+        Argument {
+            values: argument.values.as_ref().map(Values::of),
+            order: argument.order.as_ref().map(Values::of),
+            keeps_nulls: argument.keeps_nulls,
+            rows: argument.rows.as_ref(),
+        }
     }
 
     fn takes(&self, row: usize) -> bool {
@@ -310,11 +324,20 @@ impl<'a> Argument<'a> {
             (None, Accumulator::Count(count)) => *count += weight,
             (None, other) => panic!("invariant: only counts have no argument, not {other:?}"),
             (Some(values), accumulator) => {
-                if let Some(value) = values.get(row) {
+                if let Some(value) = self.value(values, row) {
                     accumulator.add(&value, weight);
                 }
             }
         }
+    }
+
+    /// The value of a row with what it is ordered by, unless it is a NULL that does not count.
+    fn value(&self, values: &Values<'_>, row: usize) -> Option<Value> {
+        let value = values.get(row).or_else(|| self.keeps_nulls.then_some(Value::Null))?;
+        Some(match &self.order {
+            None => value,
+            Some(order) => Value::Pair(Box::new((order.get(row).unwrap_or(Value::Null), value))),
+        })
     }
 }
 

@@ -5,10 +5,11 @@
 use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
-    Distinct, Expr, Function, FunctionArguments, GroupByExpr, Ident, ObjectName, Query, Select, SelectItem, SetExpr, TableFactor,
-    Visit, Visitor,
+    Distinct, Expr, Function, FunctionArgumentClause, FunctionArguments, GroupByExpr, Ident, ObjectName, Query, Select,
+    SelectItem, SetExpr, TableFactor, Visit, Visitor,
 };
 
+use super::call;
 use super::error::{Planned, Refusal};
 use super::functions::Functions;
 use super::window;
@@ -184,12 +185,19 @@ impl Clauses<'_> {
         }
         let clauses = match &function.args {
             FunctionArguments::Subquery(_) => return refuse("a subquery in an expression", VIEW_OF_ITS_OWN),
-            FunctionArguments::List(list) => !list.clauses.is_empty(),
-            FunctionArguments::None => false,
+            FunctionArguments::List(list) => list.clauses.as_slice(),
+            FunctionArguments::None => &[],
         };
-        match clauses || function.null_treatment.is_some() || !function.within_group.is_empty() {
-            true => refuse("an order or null treatment inside a function call", "leave it out"),
-            false => ControlFlow::Continue(()),
+        let is_taken = |clause: &FunctionArgumentClause| match clause {
+            FunctionArgumentClause::OrderBy(_) => call::may_be_ordered(&name),
+            FunctionArgumentClause::IgnoreOrRespectNulls(_) => call::may_ignore_nulls(&name),
+            _ => false,
+        };
+        let is_quantile = self.functions.aggregates.get(&name).is_some_and(|udaf| udaf.name() == "approx_percentile_cont");
+        let nulls = function.null_treatment.is_none() || call::may_ignore_nulls(&name);
+        match clauses.iter().all(is_taken) && nulls && (function.within_group.is_empty() || is_quantile) {
+            true => ControlFlow::Continue(()),
+            false => refuse("an order or null treatment inside a function call", "leave it out"),
         }
     }
 }

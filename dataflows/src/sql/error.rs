@@ -42,6 +42,12 @@ impl Refusal {
         Refusal::new(format!("unknown {kind} '{name}'"), remedy)
     }
 
+    /// Takes out what stands in quotes.
+    pub(super) fn without_quotes(self) -> Refusal {
+        let parts = self.problem.split('\'').enumerate().map(|(index, part)| if index % 2 == 1 { "***" } else { part });
+        Refusal { problem: parts.collect::<Vec<_>>().join("'"), ..self }
+    }
+
     pub(super) fn about(self, view: &str) -> PlanError {
         PlanError { view: view.to_owned(), problem: self.problem, remedy: self.remedy }
     }

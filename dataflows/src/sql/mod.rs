@@ -5,7 +5,7 @@
 //! below that becomes a hidden view, which the rest reads.
 //!
 //! ```text
-//!   text ─ syntax, clauses ─→ one SELECT of supported clauses
+//!   text ─ syntax, fixed, clauses ─→ one SELECT of supported clauses
 //!        ─ tables, window, functions, types ─→ DataFusion's logical plan
 //!        ─ DataFusion's analyzer ─→ the same with all types settled
 //!        ─ relation, group, aggregate ─→ columns and filter over the input, groups, columns and filter over the groups
@@ -15,10 +15,13 @@
 //! No rule of DataFusion's optimizer moves anything between the levels: a HAVING stays above its GROUP BY.
 
 mod aggregate;
+mod call;
 mod catalog;
 mod clauses;
 mod compile;
+mod declared;
 mod error;
+mod fixed;
 mod functions;
 mod group;
 mod hidden;
@@ -26,6 +29,7 @@ mod interval;
 mod key;
 mod order;
 mod relation;
+mod scalars;
 mod syntax;
 mod tables;
 #[cfg(test)]
@@ -45,11 +49,12 @@ use datafusion_sql::planner::{ParserOptions, SqlToRel};
 use datafusion_sql::sqlparser::ast::{Query, Statement};
 
 pub use error::PlanError;
+pub use fixed::identity;
+pub use functions::{FunctionError, Functions};
 
 use crate::plan::{Emit, Plan, SourcePlan};
 use catalog::{Catalog, KnownView};
 use error::{Planned, Refusal};
-use functions::Functions;
 use hidden::Lowering;
 use relation::Relation;
 use syntax::Spelling;
@@ -71,25 +76,33 @@ pub struct ViewDefinition {
 /// Enough for the longest text that is accepted; what is not used is never touched.
 const STACK_BYTES: usize = 256 << 20;
 
+/// Plans the views of a job over its sources, with the functions that every build has.
+///
+/// # Errors
+/// As for [`plan_with`].
+pub fn plan(sources: &[SourcePlan], views: &[ViewDefinition]) -> Result<Plan, PlanError> {
+    plan_with(sources, views, &Functions::new())
+}
+
 /// Plans the views of a job over its sources.
 ///
 /// # Errors
 /// Names the view that cannot be planned, what is wrong with it, and what to write instead.
-pub fn plan(sources: &[SourcePlan], views: &[ViewDefinition]) -> Result<Plan, PlanError> {
+pub fn plan_with(sources: &[SourcePlan], views: &[ViewDefinition], functions: &Functions) -> Result<Plan, PlanError> {
     // Parsing and planning recurse over expressions before it is known how deep they are, so they get a stack to do it on.
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("sql".to_owned()).stack_size(STACK_BYTES);
-        match thread.spawn_scoped(scope, || plan_views(sources, views)) {
+        match thread.spawn_scoped(scope, || plan_views(sources, views, functions)) {
             Ok(planning) => planning.join().unwrap_or_else(|panic| resume_unwind(panic)),
-            Err(_) => plan_views(sources, views),
+            Err(_) => plan_views(sources, views, functions),
         }
     })
 }
 
-fn plan_views(sources: &[SourcePlan], views: &[ViewDefinition]) -> Result<Plan, PlanError> {
+fn plan_views(sources: &[SourcePlan], views: &[ViewDefinition], functions: &Functions) -> Result<Plan, PlanError> {
     check_names(sources, views)?;
-    let functions = Functions::new();
-    let queries = parse(sources, views, &functions)?;
+    let mut functions = functions.clone();
+    let queries = parse(sources, views, &mut functions)?;
     let names: Vec<&str> = views.iter().map(|view| view.name.as_str()).collect();
     let reads: Vec<Vec<usize>> = queries.iter().map(|(_, read)| read.clone()).collect();
     let order = order::order(&names, &reads).map_err(|(view, refusal)| refusal.about(names[view]))?;
@@ -101,7 +114,7 @@ fn plan_views(sources: &[SourcePlan], views: &[ViewDefinition]) -> Result<Plan, 
     }
     let mut catalog = Catalog { sources, views: Vec::with_capacity(views.len()) };
     for index in order {
-        let definition = &views[index];
+        let definition = &ViewDefinition { sql: identity(&views[index].sql, &functions), ..views[index].clone() };
         let known =
             view(definition, &queries[index].0, &tables, &mut catalog).map_err(|refusal| refusal.about(&definition.name))?;
         tables.insert(&definition.name, Entry::View(catalog.views.len()), known.view.table.arrow());
@@ -124,13 +137,15 @@ fn check_names(sources: &[SourcePlan], views: &[ViewDefinition]) -> Result<(), P
 /// A query and the indices of the views that it reads.
 type Parsed = (Box<Query>, Vec<usize>);
 
-fn parse(sources: &[SourcePlan], views: &[ViewDefinition], functions: &Functions) -> Result<Vec<Parsed>, PlanError> {
+fn parse(sources: &[SourcePlan], views: &[ViewDefinition], functions: &mut Functions) -> Result<Vec<Parsed>, PlanError> {
     let tables = sources.iter().map(|source| &source.name).chain(views.iter().map(|view| &view.name));
     let declared: BTreeSet<String> = tables.clone().cloned().collect();
     let columns = sources.iter().flat_map(|source| &source.columns).map(|c| &c.name);
     let spelling = Spelling::new(tables.chain(columns).map(String::as_str));
-    let parse = |view: &ViewDefinition| -> Planned<Parsed> {
-        let query = syntax::parse(&view.sql, &spelling)?;
+    let mut parse = |view: &ViewDefinition| -> Planned<Parsed> {
+        let parsed = syntax::parse(&view.sql, &spelling);
+        let mut query = parsed.map_err(|refusal| fixed::without_keys(&view.sql, refusal))?;
+        fixed::bind(&mut query, functions)?;
         clauses::check(&query, functions)?;
         let read = syntax::names_read(&query, &declared)?;
         Ok((query, (0..views.len()).filter(|&other| read.contains(&views[other].name)).collect()))

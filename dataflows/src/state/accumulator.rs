@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{FloatSum, Value};
+use super::few::{Choice, Few};
+use super::funnel::{Funnel, Steps};
+use super::{Distinct, FloatSum, Moments, Quantiles, Value};
 
 /// Which accumulator an aggregate needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,8 +21,18 @@ pub enum Kind {
     Min,
     /// Greatest value of append-only rows.
     Max,
-    /// All values with their multiplicities: distinct counts, and extremes of rows that can be retracted.
+    /// All values with their multiplicities: exact distinct counts, and whatever else rows that can be retracted leave no shorter way for.
     Values,
+    /// Exact sums of floats and of their squares.
+    Moments,
+    /// About how many values of append-only rows differ.
+    Distinct,
+    /// A histogram of floats.
+    Quantiles,
+    /// The first values of append-only rows.
+    Few(Choice),
+    /// The events of append-only rows that are steps of a funnel.
+    Funnel(Steps),
 }
 
 /// The sum of a group's rows, as one aggregate sees them.
@@ -38,6 +50,16 @@ pub enum Accumulator {
     Max(Option<Value>),
     /// See [`Kind::Values`].
     Values(Box<BTreeMap<Value, i64>>),
+    /// See [`Kind::Moments`].
+    Moments(Box<Moments>),
+    /// See [`Kind::Distinct`].
+    Distinct(Box<Distinct>),
+    /// See [`Kind::Quantiles`].
+    Quantiles(Box<Quantiles>),
+    /// See [`Kind::Few`].
+    Few(Box<Few>),
+    /// See [`Kind::Funnel`].
+    Funnel(Box<Funnel>),
 }
 
 impl Accumulator {
@@ -51,13 +73,18 @@ impl Accumulator {
             Kind::Min => Accumulator::Min(None),
             Kind::Max => Accumulator::Max(None),
             Kind::Values => Accumulator::Values(Box::default()),
+            Kind::Moments => Accumulator::Moments(Box::default()),
+            Kind::Distinct => Accumulator::Distinct(Box::default()),
+            Kind::Quantiles => Accumulator::Quantiles(Box::default()),
+            Kind::Few(choice) => Accumulator::Few(Box::new(Few::empty(choice))),
+            Kind::Funnel(steps) => Accumulator::Funnel(Box::new(Funnel::empty(steps))),
         }
     }
 
-    /// Adds a value that is not NULL `weight` times.
+    /// Adds a value `weight` times.
     ///
     /// # Panics
-    /// If the value is not of the kind that the aggregate was planned for, or a minimum or maximum is to be retracted: broken plans.
+    /// If the value is not of the kind that the aggregate was planned for, or one is to be retracted of a kind that is for append-only rows: broken plans.
     pub fn add(&mut self, value: &Value, weight: i64) {
         match (self, value) {
             (Accumulator::Count(count), _) => *count += weight,
@@ -68,18 +95,36 @@ impl Accumulator {
                 sum.1 += weight;
             }
             (Accumulator::Min(least), value) => {
-                assert!(weight > 0, "invariant: a minimum without its values is kept of append-only rows alone");
+                assert_append_only(weight);
                 if least.as_ref().is_none_or(|least| value < least) {
                     *least = Some(value.clone());
                 }
             }
             (Accumulator::Max(greatest), value) => {
-                assert!(weight > 0, "invariant: a maximum without its values is kept of append-only rows alone");
+                assert_append_only(weight);
                 if greatest.as_ref().is_none_or(|greatest| value > greatest) {
                     *greatest = Some(value.clone());
                 }
             }
             (Accumulator::Values(values), value) => add_value(values, value, weight),
+            (Accumulator::Moments(moments), Value::Float(value)) => moments.add(*value, weight),
+            (Accumulator::Quantiles(quantiles), Value::Float(value)) => quantiles.add(*value, weight),
+            (accumulator, value) => accumulator.add_for_good(value, weight),
+        }
+    }
+
+    /// Adds a value to an accumulator that takes nothing back.
+    fn add_for_good(&mut self, value: &Value, weight: i64) {
+        assert_append_only(weight);
+        match (self, value) {
+            (Accumulator::Distinct(distinct), value) => distinct.add(value),
+            (Accumulator::Few(few), value) => few.add(value, weight),
+            (Accumulator::Funnel(funnel), Value::Pair(event)) => {
+                // An event without a time is nowhere on the way.
+                if let (Value::Integer(time), Value::Integer(steps)) = &**event {
+                    funnel.add(*time, step_bits(*steps));
+                }
+            }
             (accumulator, value) => panic!("invariant: the plan gave {value:?} to {accumulator:?}"),
         }
     }
@@ -105,9 +150,24 @@ impl Accumulator {
                 }
             }
             (Accumulator::Values(a), Accumulator::Values(b)) => b.iter().for_each(|(value, weight)| add_value(a, value, *weight)),
+            (Accumulator::Moments(a), Accumulator::Moments(b)) => a.merge(b),
+            (Accumulator::Distinct(a), Accumulator::Distinct(b)) => a.merge(b),
+            (Accumulator::Quantiles(a), Accumulator::Quantiles(b)) => a.merge(b),
+            (Accumulator::Few(a), Accumulator::Few(b)) => a.merge(b),
+            (Accumulator::Funnel(a), Accumulator::Funnel(b)) => a.merge(b),
             (a, b) => panic!("invariant: the accumulators of one aggregate are of one kind, not {a:?} and {b:?}"),
         }
     }
+}
+
+fn assert_append_only(weight: i64) {
+    assert!(weight > 0, "invariant: what keeps less than all values is kept of append-only rows alone");
+}
+
+/// The steps of a funnel, one bit each, as the planner puts them into an integer.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 32 bits, never negative
+pub(crate) fn step_bits(steps: i64) -> u32 {
+    steps as u32
 }
 
 trait AddInteger {
@@ -139,5 +199,17 @@ pub(super) fn merge_all(into: &mut [Accumulator], from: &[Accumulator]) {
     debug_assert_eq!(into.len(), from.len(), "one accumulator for each aggregate");
     for (into, from) in into.iter_mut().zip(from) {
         into.merge(from);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_accumulator_is_no_larger_than_its_commonest_kinds_need() {
+        // A group is mostly counts: what is larger than an optional value is boxed.
+        assert_eq!(size_of::<Accumulator>(), 32);
+        assert_eq!(size_of::<Value>(), 24);
     }
 }

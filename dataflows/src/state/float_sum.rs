@@ -56,6 +56,16 @@ impl FloatSum {
         }
     }
 
+    /// Floats whose exact sum is that of all finite terms.
+    pub(super) fn parts(&self) -> &[f64] {
+        &self.parts
+    }
+
+    /// Tells whether all terms were finite, and their sum stayed within the range of floats.
+    pub(super) fn is_finite(&self) -> bool {
+        self.nan == 0 && self.positive_infinite == 0 && self.negative_infinite == 0
+    }
+
     fn add_finite(&mut self, mut x: f64) {
         let mut kept = 0;
         for i in 0..self.parts.len() {

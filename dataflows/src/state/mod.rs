@@ -13,15 +13,26 @@
 //! ```
 
 mod accumulator;
+mod distinct;
+mod few;
 mod float_sum;
+mod funnel;
+mod moments;
+mod quantiles;
 mod ranges;
 mod sessions;
 mod slot;
 mod value;
 mod windows;
 
+pub(crate) use accumulator::step_bits;
 pub use accumulator::{Accumulator, Kind};
+pub use distinct::Distinct;
+pub use few::{Choice, Few};
 pub use float_sum::FloatSum;
+pub use funnel::{Funnel, MAX_STEPS, Steps};
+pub use moments::Moments;
+pub use quantiles::Quantiles;
 pub use ranges::Ranges;
 pub use sessions::{Rule, Session, Sessions};
 pub use slot::{Group, Shape, Slot, State};

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-/// A value that is not NULL. Values of one column are all of one variant.
+/// A value. Those of one column are all of one variant, or NULL where a function keeps it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Value {
     /// A boolean.
@@ -17,6 +17,10 @@ pub enum Value {
     Float(f64),
     /// A text.
     Text(Box<str>),
+    /// NULL, the greatest value, as in PostgreSQL's order.
+    Null,
+    /// A value behind the one that it is ordered by.
+    Pair(Box<(Value, Value)>),
 }
 
 /// An `i128` in two halves: as one it would align every value, and so every state, to 16 bytes.
@@ -48,6 +52,7 @@ impl Ord for Value {
             (Value::Decimal(a), Value::Decimal(b)) => a.cmp(b),
             (Value::Float(a), Value::Float(b)) => a.total_cmp(b),
             (Value::Text(a), Value::Text(b)) => a.cmp(b),
+            (Value::Pair(a), Value::Pair(b)) => a.cmp(b),
             _ => self.rank().cmp(&other.rank()),
         }
     }
@@ -61,6 +66,8 @@ impl Value {
             Value::Decimal(_) => 2,
             Value::Float(_) => 3,
             Value::Text(_) => 4,
+            Value::Pair(_) => 5,
+            Value::Null => 6,
         }
     }
 }
@@ -83,6 +90,18 @@ impl Eq for Value {}
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn pairs_are_ordered_by_their_first_and_null_is_the_greatest() {
+        let pair = |a, b| Value::Pair(Box::new((a, b)));
+        let ascending = [
+            pair(Value::Integer(1), Value::Text("b".into())),
+            pair(Value::Integer(1), Value::Null),
+            pair(Value::Integer(2), Value::Text("a".into())),
+            pair(Value::Null, Value::Text("a".into())),
+        ];
+        assert!(ascending.is_sorted() && ascending[0] != ascending[1]);
+    }
 
     proptest! {
         #[test]

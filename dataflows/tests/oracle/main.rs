@@ -2,6 +2,7 @@
 //!
 //! `harness` runs a job in memory; `naive` computes what its tables must hold from the events and the record of the epochs alone.
 
+mod aggregates;
 mod harness;
 mod naive;
 
@@ -37,7 +38,7 @@ const VIEWS: &[(&str, &str)] = &[
 ];
 
 /// Events of three partitions: nearly in order, some far behind.
-fn events() -> impl Strategy<Value = Vec<Vec<Event>>> {
+pub(crate) fn events() -> impl Strategy<Value = Vec<Vec<Event>>> {
     let event =
         (0i64..40, 0i64..60_000_000, 0u8..4, 0u8..5, 0u8..2, -5i64..20).prop_map(|(minute, micros, page, user, kind, amount)| {
             Event { time: minute * MINUTE + micros, page, user, kind, amount }

@@ -15,11 +15,11 @@ pub(crate) struct Expected {
 }
 
 /// An event with its place and the watermark that it met.
-struct Met {
+pub(crate) struct Met {
     partition: usize,
     offset: usize,
-    event: Event,
-    watermark: Timestamp,
+    pub(crate) event: Event,
+    pub(crate) watermark: Timestamp,
 }
 
 pub(crate) fn tables(events: &[Vec<Event>], records: &[EpochRecord]) -> Expected {
@@ -38,7 +38,7 @@ pub(crate) fn tables(events: &[Vec<Event>], records: &[EpochRecord]) -> Expected
 }
 
 /// Finds each event's epoch in the records, and checks the watermarks by their definition.
-fn met(events: &[Vec<Event>], records: &[EpochRecord]) -> Vec<Met> {
+pub(crate) fn met(events: &[Vec<Event>], records: &[EpochRecord]) -> Vec<Met> {
     let mut met = Vec::new();
     let mut watermark = Timestamp::MIN;
     let mut newest = vec![None; events.len()];
@@ -63,7 +63,7 @@ fn met(events: &[Vec<Event>], records: &[EpochRecord]) -> Vec<Met> {
 }
 
 /// Lists the windows of an event that count, and takes down the others.
-fn windows(met: &Met, view: &str, size: i64, late: &mut Vec<Late>) -> Vec<i64> {
+pub(crate) fn windows(met: &Met, view: &str, size: i64, late: &mut Vec<Late>) -> Vec<i64> {
     let last = met.event.time.div_euclid(MINUTE) * MINUTE;
     let all = (0..size / MINUTE).map(|back| last - back * MINUTE);
     let (open, closed): (Vec<i64>, Vec<i64>) = all.partition(|start| Timestamp(start + size) > met.watermark);

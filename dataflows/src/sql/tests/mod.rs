@@ -1,6 +1,8 @@
 //! Plans of whole jobs: their shape, what their expressions compute on small batches, and what is refused.
 
+mod aggregates;
 mod cascade;
+mod functions;
 mod keys;
 mod pipelines;
 mod refusals;

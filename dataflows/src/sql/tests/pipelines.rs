@@ -24,7 +24,7 @@ fn page_view_counts() {
     assert_eq!(texts(&body.keys), ["page_url"]);
     assert!(!body.needs_processing_time && !body.output.needs_processing_time);
     let [count] = body.aggregates.as_slice() else { panic!("{:?}", body.aggregates) };
-    assert_eq!((count.function, count.name.as_str(), &count.data_type), (Function::Count, "count(*)", &DataType::Int64));
+    assert_eq!((&count.function, count.name.as_str(), &count.data_type), (&Function::Count, "count(*)", &DataType::Int64));
     assert!(count.argument.is_none() && count.filter.is_none());
     let row: Vec<&str> = body.row_schema.fields().iter().map(|f| f.name().as_str()).collect();
     assert_eq!(row, ["window_start", "window_end", "page_url", "count(*)"]);
