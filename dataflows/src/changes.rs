@@ -23,7 +23,7 @@ pub struct Delta {
     pub view: usize,
     /// The packed key.
     pub key: Vec<u8>,
-    /// The packed row. Of a row that is gone it is sent only where another view reads this one, and then always; elsewhere a row that is
+    /// The packed row. Of a row that is gone it is sent only where another view reads this one or HAVING hides rows, and then always; elsewhere a row that is
     /// replaced by another of the same key is not sent at all.
     pub row: Vec<u8>,
     /// 1 for a row that is there now, -1 for one that is gone.

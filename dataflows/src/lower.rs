@@ -102,7 +102,8 @@ pub struct Rows {
     pub row_schema: arrow::datatypes::SchemaRef,
     /// Columns of the view that identify a row.
     pub key: Vec<usize>,
-    /// Whether another view reads this one, so that rows that are replaced are sent too.
+    /// Whether rows that are replaced are sent too: because another view reads this one, or because HAVING hides some, and a row that has come to be
+    /// hidden is gone only if it was there.
     pub retracts: bool,
 }
 
@@ -270,6 +271,7 @@ fn rows(plan: &Plan, index: usize) -> Rows {
         output: aggregation.output.clone(),
         row_schema: aggregation.row_schema.clone(),
         key: view.table.key.clone(),
-        retracts: plan.views.iter().any(|other| other.inputs.contains(&Input::View(index))),
+        retracts: aggregation.output.filter.is_some()
+            || plan.views.iter().any(|other| other.inputs.contains(&Input::View(index))),
     }
 }

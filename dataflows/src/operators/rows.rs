@@ -69,6 +69,8 @@ impl RowMaker {
         let made = self.group_rows(codec, instances).and_then(|batch| project(&self.rows.output, &batch));
         match made {
             Ok((visible, columns)) => self.send(instances, visible.as_ref(), &columns, deltas),
+            // What had no value when it came has none when it goes, and was told of then.
+            Err(_) if instances.len() == 1 && instances[0].diff < 0 => {}
             Err(error) if instances.len() == 1 => sides.push(Side::Dead(Box::new(self.dead_letter(&instances[0], &error)))),
             Err(_) => {
                 let (left, right) = instances.split_at(instances.len() / 2);
@@ -82,12 +84,10 @@ impl RowMaker {
         let keys: Vec<ArrayRef> = self.rows.key.iter().map(|&column| Arc::clone(&columns[column])).collect();
         let (keys, packed) = (self.key_codec.pack(&keys), self.row_codec.pack(columns));
         for (index, instance) in instances.iter().enumerate() {
-            let is_visible = visible.is_none_or(|visible| visible.value(index));
-            if !is_visible && self.rows.retracts {
+            if visible.is_some_and(|visible| !visible.value(index)) {
                 continue;
             }
-            // Where replaced rows are not sent, one that HAVING hides may have been visible before.
-            let diff = if is_visible { instance.diff } else { -1 };
+            let diff = instance.diff;
             let row = if diff > 0 || self.rows.retracts { packed.row(index).data().to_vec() } else { Vec::new() };
             deltas.push(Delta { view: self.view, key: keys.row(index).data().to_vec(), row, diff });
         }
