@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use freshet_connectors::generator::PROFILES;
+use freshet_connectors::generator::{KINDS, PROFILES};
 
 use crate::exit;
 
@@ -45,7 +45,7 @@ pub enum Command {
     Check(JobOptions),
     /// Show what a job computes: inputs, filters, windows, state
     Explain(ExplainOptions),
-    /// Make up user activity events and send them to a Kafka topic or a file
+    /// Make up events of some kind and send them to a Kafka topic or a file
     Generate(Box<GenerateOptions>),
     /// Look at the records that a job did not accept, and put them back
     Dlq {
@@ -71,7 +71,7 @@ pub enum Command {
 /// A job file.
 #[derive(Debug, Args)]
 pub struct JobOptions {
-    /// The job file [default: jobs/user_activity.toml, which is also built in]
+    /// The job file, or the name of one that is built in: user_activity, clickstream, ecommerce, events, payments, sensors [default: user_activity]
     #[arg(value_name = "JOB")]
     pub job: Option<PathBuf>,
 }
@@ -125,12 +125,15 @@ pub struct ExplainOptions {
     pub graphviz: bool,
 }
 
-/// What to make up; an option that is not given is the profile's.
+/// What to make up; an option that is not given is the profile's and the kind's.
 #[derive(Debug, Args)]
 pub struct GenerateOptions {
-    /// What kind of events
+    /// How many events, and how fast
     #[arg(value_parser = profiles())]
     pub profile: String,
+    /// What the events are about
+    #[arg(long, value_name = "KIND", default_value = KINDS[0].0, value_parser = kinds())]
+    pub kind: String,
     /// Where to: kafka://host:port/topic or file://path.ndjson
     #[arg(long, value_name = "URL")]
     pub to: String,
@@ -146,10 +149,10 @@ pub struct GenerateOptions {
     /// Number of partitions of a topic that does not exist yet
     #[arg(long, value_name = "N")]
     pub partitions: Option<String>,
-    /// Number of users
+    /// Number of users, or of sensors
     #[arg(long, value_name = "N")]
     pub users: Option<String>,
-    /// Number of pages
+    /// Number of pages, or of products
     #[arg(long, value_name = "N")]
     pub urls: Option<String>,
     /// Event time that the events cover, such as 15m; ends now unless --start is given
@@ -167,9 +170,18 @@ pub struct GenerateOptions {
     /// Share of events that come minutes late, such as 0.003
     #[arg(long, value_name = "SHARE")]
     pub late: Option<String>,
+    /// Share of records that repeat one of the last minute, such as 0.01
+    #[arg(long, value_name = "SHARE")]
+    pub repeated: Option<String>,
     /// Share of records that are no valid event, such as 0.0005
     #[arg(long, value_name = "SHARE")]
     pub malformed: Option<String>,
+    /// Share of what goes wrong: visits of fraudsters, bad minutes of services, stretches of faulty readings
+    #[arg(long, value_name = "SHARE")]
+    pub incidents: Option<String>,
+    /// How much busier the evenings of a span are than its nights, from 0 to 1
+    #[arg(long, value_name = "SHARE")]
+    pub rhythm: Option<String>,
 }
 
 /// How much to log, and how.
@@ -212,7 +224,10 @@ impl GenerateOptions {
             ("at", &self.at),
             ("disorder", &self.disorder),
             ("late", &self.late),
+            ("repeated", &self.repeated),
             ("malformed", &self.malformed),
+            ("incidents", &self.incidents),
+            ("rhythm", &self.rhythm),
         ];
         options.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?))).collect()
     }
@@ -251,6 +266,10 @@ fn names_a_command(word: &str) -> bool {
 
 fn profiles() -> PossibleValuesParser {
     PossibleValuesParser::new(PROFILES.iter().map(|(name, _, about)| PossibleValue::new(*name).help(*about)))
+}
+
+fn kinds() -> PossibleValuesParser {
+    PossibleValuesParser::new(KINDS.iter().map(|(name, _, about)| PossibleValue::new(*name).help(*about)))
 }
 
 /// Reads `9464`, `127.0.0.1:9464`, `[::1]:9464` or `localhost:9464`.

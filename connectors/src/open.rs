@@ -8,7 +8,7 @@ use crate::letters::{Access, Archive, Kind, Only, RejectsOptions, Shelf, Target}
 use crate::{BatchSink, Error, SinkOptions, Source, SourceOptions, TableSink};
 use crate::{console, file, generator, kafka, parquet, postgres, sqlite};
 
-/// Opens a source: `kafka://host:port,host:port/topic`, `file:///path.ndjson`, `stdin://`, `generator://local/profile?…`.
+/// Opens a source: `kafka://host:port,host:port/topic`, `file:///path.ndjson`, `stdin://`, `generator://local/kind?…`.
 ///
 /// # Errors
 /// The scheme is unknown, the system cannot be reached, or the source is not the one that the options ask for.

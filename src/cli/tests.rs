@@ -72,6 +72,7 @@ fn mistakes_are_refused_with_code_2() {
         ("freshet --listen nowhere", "an address such as"),
         ("freshet --bound", "'--bounded'"),
         ("freshet generate ful --to file://x", "'full'"),
+        ("freshet generate full --kind clicks --to file://x", "'clicks'"),
         ("freshet generate full", "--to <URL>"),
         ("freshet -q -v", "cannot be used with"),
         ("freshet dlq show clicks/7", "source/partition/offset"),

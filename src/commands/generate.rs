@@ -17,9 +17,10 @@ use crate::text::{rate, thousands};
 const TELL: Duration = Duration::from_secs(5);
 
 pub(super) fn generate(options: &GenerateOptions, log: &LogOptions, screen: &Arc<Screen>) -> Result<(), Failure> {
-    let wrong = |what: &str| Failure::usage(what, "freshet generate --help lists the profiles and options");
+    let wrong = |what: &str| Failure::usage(what, "freshet generate --help lists profiles, kinds and options");
     let profile = generator::profile(&options.profile).ok_or_else(|| wrong("unknown profile"))?;
-    let generator = Generator::from_params(profile, &options.parameters()).map_err(|error| wrong(&error.to_string()))?;
+    let kind = generator::kind(&options.kind).ok_or_else(|| wrong("unknown kind"))?;
+    let generator = Generator::from_params(kind, profile, &options.parameters()).map_err(|error| wrong(&error.to_string()))?;
     if !["kafka://", "file://"].iter().any(|scheme| options.to.starts_with(scheme)) {
         return Err(Failure::usage(
             "--to is neither kafka:// nor file://",

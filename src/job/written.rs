@@ -60,7 +60,7 @@ pub(super) struct JobFile {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SourceTable {
-    /// `kafka://host:port,host:port/topic`, `file://path.ndjson`, `stdin://` or `generator://local/profile`.
+    /// `kafka://host:port,host:port/topic`, `file://path.ndjson`, `stdin://` or `generator://local/kind`.
     #[schemars(with = "String")]
     pub(super) url: Text,
     /// The format of a record; `json` is the default and the only one.

@@ -1,8 +1,10 @@
-//! Makes up user activity: the same events for the same seed, with disorder, late events and malformed records in known shares.
+//! Makes up events of several kinds, with disorder, late events, repetitions and malformed records in known shares.
 //!
 //! ```text
 //! generator://local/user_activity?profile=full&rate=10000&events=4000000&seed=7&partitions=4
 //! ```
+//!
+//! The path names the [kind](KINDS) of events, which is also the name of the topic that they usually lie in; a [profile](PROFILES) says how many and how fast.
 //!
 //! | parameter | meaning | `full` | `basic` | `time-series` | `finalizer` |
 //! |---|---|---|---|---|---|
@@ -15,8 +17,13 @@
 //! | `at` | event time of the finalizer's events | | | | in 4.5 min |
 //! | `disorder` | mean lag of an event behind its place | 2s | 2s | 2s | |
 //! | `late` | share of events 2.5 to 15 min late | 0.003 | 0.003 | 0.003 | |
+//! | `repeated` | share of records that repeat one of the last minute | 0 | 0 | 0 | |
 //! | `malformed` | share of records that are no event | 0.0005 | 0.0005 | 0.0005 | |
+//! | `incidents` | share of what goes wrong: fraud, bad minutes, faulty sensors | 0 | 0 | 0 | |
+//! | `rhythm` | how much busier evenings of a span are than nights, 0 to 1 | 0 | 0 | 0 | |
 //! | `seed` | another seed gives other events | 1 | 1 | 1 | |
+//!
+//! The values are those of `user_activity`; most other kinds make 1,000 events a second by default, have fewer users, and repeat some records.
 //!
 //! Record `i` of partition `p` is a function of the parameters and the start time alone, whoever asks, in whatever order. As a source it keeps the time
 //! of its first opening in its identity, so that a job that goes on after a crash reads the same records again.
@@ -28,19 +35,24 @@
 //! refused, it cannot close the windows of the last minutes: those close when their partitions turn idle.
 
 mod dice;
-mod event;
 mod fill;
+mod json;
+mod kinds;
 mod malformed;
 mod pace;
 mod payload;
+mod places;
 mod profile;
 mod settings;
 mod source;
+mod timeline;
 mod value;
+mod visits;
 
 use freshet_model::{PartitionId, Timestamp};
 
 pub use fill::fill;
+pub use kinds::{KINDS, Kind, kind};
 pub use payload::Payloads;
 pub use profile::{PROFILES, Profile, profile};
 pub use settings::{PARAMETERS, Settings};
@@ -70,12 +82,12 @@ impl Generator {
         Settings::from_url(url).map(Generator::new)
     }
 
-    /// Reads the settings from parameters by name, over the profile's defaults.
+    /// Reads the settings from parameters by name, over the defaults of a kind and a profile.
     ///
     /// # Errors
     /// As for [`from_url`](Self::from_url).
-    pub fn from_params(profile: Profile, params: &[(String, String)]) -> Result<Generator, Error> {
-        Settings::from_params(profile, params).map(Generator::new)
+    pub fn from_params(kind: Kind, profile: Profile, params: &[(String, String)]) -> Result<Generator, Error> {
+        Settings::from_params(kind, profile, params).map(Generator::new)
     }
 
     /// Returns the settings.
@@ -139,14 +151,16 @@ mod tests {
     #[test]
     #[ignore = "a measurement"]
     fn generator_rate() {
-        let mut generator = Generator::from_url("generator://local/full?events=5_000_000&rate=0").unwrap();
-        let begin = std::time::Instant::now();
-        let (mut out, mut bytes) = (Vec::new(), 0);
-        while generator.next(&mut out).is_some() {
-            bytes += out.len();
-            out.clear();
+        for (kind, _, _) in KINDS {
+            let mut generator = Generator::from_url(&format!("generator://local/{kind}?events=5_000_000&rate=0")).unwrap();
+            let begin = std::time::Instant::now();
+            let (mut out, mut bytes) = (Vec::new(), 0);
+            while generator.next(&mut out).is_some() {
+                bytes += out.len();
+                out.clear();
+            }
+            let seconds = begin.elapsed().as_secs_f64();
+            println!("{kind}: {:.2} M events/s, {:.0} MB/s", 5.0 / seconds, bytes as f64 / 1e6 / seconds);
         }
-        let seconds = begin.elapsed().as_secs_f64();
-        println!("{:.2} M events/s, {:.0} MB/s", 5.0 / seconds, bytes as f64 / 1e6 / seconds);
     }
 }

@@ -4,71 +4,42 @@
 //! the base of its event time, and dice of its own decide everything else; so a record is the same no matter which records were asked
 //! for before it.
 
-use std::time::Duration;
+use std::sync::Arc;
 
 use freshet_model::{PartitionId, Timestamp};
 
 use super::dice::Dice;
-use super::event::write_event;
+use super::kinds::{Events, Record};
 use super::malformed::spoil;
+use super::timeline::Timeline;
 use super::{Profile, Settings};
 
-/// Where the finalizer stamps its events: as far ahead as a source with the usual `max_future_skew` of 5 min accepts, with half a
-/// minute to spare for clocks that differ.
-const FINALIZER_AHEAD_MICROS: i64 = 270_000_000;
 /// The events that `late` speaks of lag this much.
 const LATE_MICROS: u64 = 150_000_000;
 /// … and up to this much more: 15 minutes in all.
 const LATE_RANGE_MICROS: u64 = 750_000_000;
-/// Event time that passes between two events when neither a rate nor a span says so: that of 10,000 a second.
-const DEFAULT_STEP_MICROS: f64 = 100.0;
-
-/// The pages that have an address of their own; the others are products.
-const PAGES: [&str; 10] =
-    ["/", "/products", "/search", "/cart", "/login", "/checkout", "/account", "/offers", "/help", "/orders"];
-
-/// The kinds of events with their shares in a thousand, and the page where one happens if it is a certain one.
-const KINDS: [(u64, &str, Option<usize>); 7] = [
-    (700, "page_view", None),
-    (140, "click", None),
-    (50, "search", Some(2)),
-    (40, "add_to_cart", Some(3)),
-    (35, "login", Some(4)),
-    (20, "purchase", Some(5)),
-    (15, "logout", Some(4)),
-];
+/// A record is repeated within so much event time.
+const REPEATED_MICROS: f64 = 60e6;
+/// Sets the dice that decide on repetitions apart from those of records.
+const REPETITIONS: u64 = 0x7265_7065_6174;
 
 /// The records of a generator, by place.
 #[derive(Debug, Clone)]
 pub struct Payloads {
     settings: Settings,
-    start: Timestamp,
-    step_micros: f64,
+    timeline: Timeline,
     disorder_micros: f64,
-    pages: Vec<Box<str>>,
+    events: Arc<dyn Events>,
 }
 
 impl Payloads {
     /// Fixes what the settings leave open: the event time of the first record, counted from `now`, and the step from one to the next.
     #[must_use]
     pub fn new(settings: Settings, now: Timestamp) -> Payloads {
-        let micros = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
-        let events = settings.events.unwrap_or(0).max(1);
-        let span = settings.span.map(micros);
-        let step_micros = match span {
-            Some(span) => span as f64 / events as f64,
-            None if settings.rate > 0.0 => 1e6 / settings.rate,
-            None => DEFAULT_STEP_MICROS,
-        };
-        // Records made faster than the clock must not get ahead of it: they end now instead of beginning now.
-        let covered = span.unwrap_or(if settings.rate > 0.0 { 0 } else { (events as f64 * step_micros) as i64 });
-        let start = match settings.profile {
-            Profile::Finalizer => settings.at.unwrap_or(now.plus_micros(FINALIZER_AHEAD_MICROS)),
-            _ => settings.start.unwrap_or(now.plus_micros(-covered)),
-        };
-        let pages = (0..settings.urls as usize).map(page).collect();
-        let disorder_micros = micros(settings.disorder) as f64;
-        Payloads { settings, start, step_micros, disorder_micros, pages }
+        let timeline = Timeline::new(&settings, now);
+        let events = settings.kind.events(&settings, &timeline);
+        let disorder_micros = settings.disorder.as_micros() as f64;
+        Payloads { settings, timeline, disorder_micros, events }
     }
 
     /// Returns the number of records in all partitions together, if there is an end.
@@ -87,6 +58,7 @@ impl Payloads {
     /// Deals the records out to another number of partitions.
     pub fn set_partitions(&mut self, partitions: PartitionId) {
         self.settings.partitions = partitions.max(1);
+        self.events = self.settings.kind.events(&self.settings, &self.timeline);
     }
 
     /// Returns the settings.
@@ -97,45 +69,36 @@ impl Payloads {
 
     /// Appends the record at this place to `out`.
     pub fn write(&self, partition: u64, offset: u64, out: &mut Vec<u8>) {
-        let number = offset.saturating_mul(self.partitions()).saturating_add(partition);
         if self.settings.profile == Profile::Finalizer {
-            return write_event(out, self.start, 0, "/", "finalizer");
+            return self.events.write_last(Record { number: partition, time: self.timeline.start() }, out);
         }
+        let offset = self.repeats(partition, offset).unwrap_or(offset);
         let mut dice = Dice::at(self.settings.seed, partition, offset);
         let malformed = dice.unit() < self.settings.malformed;
+        let number = offset.saturating_mul(self.partitions()).saturating_add(partition);
         let time = self.event_time(number, &mut dice);
-        let user = dice.rank(self.settings.users) + 1;
-        let (kind, place) = kind(&mut dice);
-        let any = dice.rank(self.pages.len() as u64) as usize;
-        let page = place.filter(|&place| place < self.pages.len()).unwrap_or(any);
         let begin = out.len();
-        write_event(out, time, user, &self.pages[page], kind);
+        self.events.write(Record { number, time }, &mut dice, out);
         if malformed {
-            spoil(out, begin, &mut dice);
+            spoil(out, begin, self.settings.kind.shape(), &mut dice);
         }
+    }
+
+    /// Returns the offset of the earlier record that the one at this place repeats, if it repeats one.
+    fn repeats(&self, partition: u64, offset: u64) -> Option<u64> {
+        if self.settings.repeated == 0.0 {
+            return None;
+        }
+        let mut dice = Dice::at(self.settings.seed ^ REPETITIONS, partition, offset);
+        let most = (REPEATED_MICROS / self.timeline.step_micros() / self.partitions() as f64).max(1.0) as u64;
+        (dice.unit() < self.settings.repeated).then(|| offset.checked_sub(1 + dice.below(most))).flatten()
     }
 
     fn event_time(&self, number: u64, dice: &mut Dice) -> Timestamp {
-        let base = self.start.plus_micros((number as f64 * self.step_micros) as i64);
         let late = dice.unit() < self.settings.late;
         let lag = if late { LATE_MICROS + dice.below(LATE_RANGE_MICROS) } else { dice.exponential(self.disorder_micros) as u64 };
-        base.plus_micros(-i64::try_from(lag).unwrap_or(0))
+        self.timeline.at(number).plus_micros(-i64::try_from(lag).unwrap_or(0))
     }
-}
-
-fn page(index: usize) -> Box<str> {
-    PAGES.get(index).map_or_else(|| format!("/products/{}", index - PAGES.len() + 1).into(), |&page| page.into())
-}
-
-fn kind(dice: &mut Dice) -> (&'static str, Option<usize>) {
-    let mut roll = dice.below(1000);
-    for (share, kind, place) in KINDS {
-        if roll < share {
-            return (kind, place);
-        }
-        roll -= share;
-    }
-    (KINDS[0].1, KINDS[0].2)
 }
 
 #[cfg(test)]
