@@ -17,8 +17,8 @@ import threading
 import time
 
 from measure import Tree
-from servers import Kafka, Postgres, Session, servers
-from systems import FRESHET, TABLES, WORK, Freshet, Spark
+from servers import ROOT, Kafka, Postgres, Session, servers
+from systems import FRESHET, WORK, Freshet, Spark, Work
 
 LIMIT_S = 3600
 WARM_UP_S = 180
@@ -65,32 +65,32 @@ def systems(args: argparse.Namespace) -> list:
 
 def compare_catch_up(args: argparse.Namespace, kafka: Kafka, database: Postgres, folder: pathlib.Path) -> None:
     """Runs every system over the same topic, and prints how they compare."""
-    topic = filled(kafka, args.events)
-    for work in args.work.split(","):
-        rows = [catch_up(s, work, args.events, kafka, database, folder / f"{work}{i}", topic) for i, s in enumerate(systems(args))]
-        print_catch_up(work, args.events, rows)
+    for name in args.work.split(","):
+        work = WORK[name]
+        fill_all(kafka, work, args.events)
+        rows = [catch_up(s, name, args.events * len(work.topics), kafka, database, folder / f"{name}{i}") for i, s in enumerate(systems(args))]
+        print_catch_up(name, args.events * len(work.topics), rows)
 
 
-def filled(kafka: Kafka, events: int) -> str:
-    """Fills a topic and returns its name."""
-    topic = "user_activity"
-    kafka.create(topic)
-    # Without malformed events: one NUL character in a text ends Spark's queries for good.
-    shape = ["--events", events, "--rate", 0, "--span", "2h", "--seed", 7, "--partitions", 4, "--malformed", 0]
-    generate(kafka, topic, shape).wait(LIMIT_S)
-    return topic
+def fill_all(kafka: Kafka, work: Work, events: int) -> None:
+    """Fills each topic of a work with so many events, unless a work before this one has."""
+    for topic, options in work.topics.items():
+        if not (kafka.folder / f"generate-{topic}.log").exists():
+            kafka.create(topic)
+            shape = ["--events", events, "--rate", 0, "--seed", 7, "--partitions", 4, *options]
+            generate(kafka, topic, topic, shape).wait(LIMIT_S)
 
 
 def compare_cost(args: argparse.Namespace, kafka: Kafka, database: Postgres, folder: pathlib.Path) -> None:
     """Runs Freshet with and without epoch log and checkpoints, in turn, over a filled topic and then under a steady load."""
-    topic = filled(kafka, args.events)
     workers = int(args.workers.split(",")[0])
     both = [Freshet(workers), Freshet(workers, keeps=False)]
     for work in args.work.split(","):
+        fill_all(kafka, WORK[work], args.events)
         rates: dict[str, list[float]] = {system.name: [] for system in both}
         for turn in range(args.times):
             for index, system in enumerate(both):
-                row = catch_up(system, work, args.events, kafka, database, folder / f"{work}{turn}x{index}", topic)
+                row = catch_up(system, work, args.events, kafka, database, folder / f"{work}{turn}x{index}")
                 rates[system.name].append(row["rate"])
                 print(f"{work}, {system.name}: {row['rate']:,.0f} events/s", flush=True)
         kept, bare = (statistics.median(rates[system.name]) for system in both)
@@ -103,27 +103,27 @@ def compare_cost(args: argparse.Namespace, kafka: Kafka, database: Postgres, fol
                 live(system, rate, args, kafka, database, folder / f"cost{rate}x{turn}x{index}")
 
 
-def generate(kafka: Kafka, topic: str, options: list) -> Tree:
-    """Starts Freshet's generator on a topic."""
-    command = [FRESHET, "generate", "full", "--to", f"kafka://{kafka.address}/{topic}", *options]
+def generate(kafka: Kafka, kind: str, topic: str, options: list) -> Tree:
+    """Starts Freshet's generator of a kind of events on a topic."""
+    command = [FRESHET, "generate", "full", "--kind", kind, "--to", f"kafka://{kafka.address}/{topic}", *options]
     return Tree(command, kafka.folder / f"generate-{topic}.log")
 
 
-def catch_up(system, work: str, events: int, kafka: Kafka, database: Postgres, folder: pathlib.Path, topic: str) -> dict:
-    """Runs one system to the end of the topic."""
+def catch_up(system, name: str, events: int, kafka: Kafka, database: Postgres, folder: pathlib.Path) -> dict:
+    """Runs one system to the end of the topics."""
     folder.mkdir()
-    name = folder.name
-    database.create(name, TABLES)
-    enriched = f"{topic}_enriched"
-    if work == "five":
+    work = WORK[name]
+    create_tables(database, folder.name, work)
+    enriched = "user_activity_enriched"
+    if name == "five":
         subprocess.run(kafka.tool("org.apache.kafka.tools.TopicCommand", "--bootstrap-server", kafka.address, "--delete", "--if-exists", "--topic", enriched), check=True)
         kafka.create(enriched)
-    tree = system.start(kafka, database, name, topic, work, folder, live=False)
-    first = FirstRow(database.url(name))
+    tree = system.start(kafka, database, folder.name, ",".join(work.topics), work, folder, live=False)
+    first = FirstRow(database.url(folder.name), work.shown)
     tree.wait(LIMIT_S)
     seen = first.stop()
-    session = Session(database.url(name))
-    total = session.ask("SELECT coalesce(sum(view_count), 0), count(*) FROM page_view_counts")[0]
+    session = Session(database.url(folder.name))
+    total = session.ask(work.total)[0]
     session.close()
     seconds = system.processing_seconds(tree)
     return {
@@ -132,15 +132,21 @@ def catch_up(system, work: str, events: int, kafka: Kafka, database: Postgres, f
         "cpu": tree.cpu_seconds,
         "memory": tree.peak_bytes,
         "first": (seen - tree.started) if seen else float("nan"),
-        "views": total,
+        "total": total,
     }
+
+
+def create_tables(database: Postgres, name: str, work: Work) -> None:
+    """Creates a database with the tables of a work."""
+    database.create(name, (ROOT / work.ddl).read_text())
 
 
 class FirstRow:
     """Looks every few milliseconds whether the first row is there."""
 
-    def __init__(self, url: str):
+    def __init__(self, url: str, table: str):
         self.session = Session(url)
+        self.table = table
         self.seen: float | None = None
         self.over = False
         self.thread = threading.Thread(target=self.look, daemon=True)
@@ -149,7 +155,7 @@ class FirstRow:
     def look(self) -> None:
         """Asks until there is a row, or nobody wants to know any more."""
         while not self.over and self.seen is None:
-            if self.session.ask("SELECT 1 FROM page_view_counts LIMIT 1") == ["1"]:
+            if self.session.ask(f"SELECT 1 FROM {self.table} LIMIT 1") == ["1"]:
                 self.seen = time.time()
             time.sleep(0.01)
 
@@ -165,7 +171,7 @@ def print_catch_up(work: str, events: int, rows: list[dict]) -> None:
     """Prints one work's table; ratios are against the first row, which is Spark if it took part."""
     base = rows[0]
     print(f"\n### Catch-up, {work}, {events:,} events\n")
-    print("| system | events/s | × | CPU s | × less | peak memory | × less | start → first row | views, rows |")
+    print("| system | events/s | × | CPU s | × less | peak memory | × less | start → first row | rows |")
     print("|---|---|---|---|---|---|---|---|---|")
     for row in rows:
         cells = [
@@ -177,7 +183,7 @@ def print_catch_up(work: str, events: int, rows: list[dict]) -> None:
             f"{row['memory'] / 2**20:,.0f} MiB",
             f"{base['memory'] / row['memory']:.1f}",
             f"{row['first']:.2f} s",
-            row["views"],
+            row["total"],
         ]
         print("| " + " | ".join(cells) + " |", flush=True)
 
@@ -195,12 +201,12 @@ def live(system, rate: int, args: argparse.Namespace, kafka: Kafka, database: Po
     """Runs one system under a steady load, and asks for probe events from outside."""
     folder.mkdir()
     name = topic = folder.name
-    database.create(name, TABLES)
+    create_tables(database, name, WORK[args.work])
     kafka.create(topic)
     if args.work == "five":
         kafka.create(f"{topic}_enriched")
-    tree = system.start(kafka, database, name, topic, args.work, folder, live=True)
-    load = generate(kafka, topic, ["--rate", rate, "--partitions", 4])
+    tree = system.start(kafka, database, name, topic, WORK[args.work], folder, live=True)
+    load = generate(kafka, "user_activity", topic, ["--rate", rate, "--partitions", 4])
     probes = Probes(kafka, topic, database.url(name))
     try:
         probes.run(seconds=None)

@@ -12,6 +12,7 @@ use crate::postgres::Database;
 /// A job in a folder of its own, in which Freshet is run.
 pub struct Job {
     folder: Arc<TempDir>,
+    file: String,
     text: String,
 }
 
@@ -20,12 +21,13 @@ impl Job {
     pub fn committed(file: &str) -> Job {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../jobs").join(file);
         let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("cannot read {}: {e}", path.display()));
-        Job { folder: Arc::new(tempfile::tempdir().expect("a temporary folder")), text }
+        Job { file: file.to_owned(), ..Job::written(&text) }
     }
 
     /// Takes the text of a job file.
     pub fn written(text: &str) -> Job {
-        Job { folder: Arc::new(tempfile::tempdir().expect("a temporary folder")), text: text.to_owned() }
+        let folder = Arc::new(tempfile::tempdir().expect("a temporary folder"));
+        Job { folder, file: "job.toml".to_owned(), text: text.to_owned() }
     }
 
     /// Takes the user-activity job on another topic; the enriched events go to `<topic>_enriched`.
@@ -37,6 +39,13 @@ impl Job {
     /// Takes the user-activity job on events from the generator, with these parameters.
     pub fn generated(parameters: &str) -> Job {
         Job::committed("user_activity.toml").replace("/user_activity\"", &format!("/user_activity?{parameters}\""))
+    }
+
+    /// Lists the topics that it reads, or the generator makes.
+    #[must_use]
+    pub fn topics(&self) -> Vec<String> {
+        let after = self.text.split("${KAFKA_URL:-generator://local}/").skip(1);
+        after.filter_map(|text| text.split('"').next()).map(str::to_owned).collect()
     }
 
     /// Replaces a text, which has to be there: a test shall not go on with a job that it did not mean.
@@ -71,7 +80,7 @@ impl Job {
 
     /// Writes the job file and begins a command line of these words and the job.
     pub fn command(&self, words: &str) -> Freshet {
-        let path: PathBuf = self.folder().join("user_activity.toml");
+        let path: PathBuf = self.folder().join(&self.file);
         std::fs::write(&path, &self.text).expect("the folder can be written");
         Freshet::within(&self.folder).args(words).arg(&path)
     }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`kafka`], [`postgres`], [`s3`] | a real broker, a real database and an object store, which end with this process, however it ends |
 //! | [`freshet`], [`job`] | the program under test, run as a person runs it, and the jobs that it runs |
-//! | [`oracle`] | what the user-activity job has to show, computed the naive way |
+//! | [`oracle`] | what the jobs have to show, computed the naive way |
 //! | [`server`], [`http`] | what these are made of |
 //!
 //! Everything here panics when it cannot go on: that is a failed test. Needs Java 17, Maven and the programs of a PostgreSQL server.

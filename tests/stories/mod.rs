@@ -6,6 +6,7 @@ mod embedded;
 mod existing_tables;
 mod freshness;
 mod letters;
+mod pipelines;
 mod refusals;
 mod starts;
 mod state_over_http;

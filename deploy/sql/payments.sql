@@ -1,0 +1,36 @@
+-- The tables of jobs/payments.toml.
+CREATE TABLE IF NOT EXISTS payments_per_minute (
+    window_start TIMESTAMPTZ NOT NULL,
+    window_end   TIMESTAMPTZ NOT NULL,
+    country      VARCHAR(2) NOT NULL,
+    currency     VARCHAR(3) NOT NULL,
+    payments     BIGINT NOT NULL,
+    amount       NUMERIC NOT NULL,
+    PRIMARY KEY (window_start, country, currency)
+);
+CREATE TABLE IF NOT EXISTS payment_bursts (
+    window_start TIMESTAMPTZ NOT NULL,
+    window_end   TIMESTAMPTZ NOT NULL,
+    user_id      VARCHAR(50) NOT NULL,
+    payments     BIGINT NOT NULL,
+    amount       NUMERIC NOT NULL,
+    PRIMARY KEY (window_start, user_id)
+);
+CREATE TABLE IF NOT EXISTS failed_logins (
+    window_start TIMESTAMPTZ NOT NULL,
+    window_end   TIMESTAMPTZ NOT NULL,
+    user_id      VARCHAR(50) NOT NULL,
+    failures     BIGINT NOT NULL,
+    addresses    BIGINT NOT NULL,
+    PRIMARY KEY (window_start, user_id)
+);
+CREATE TABLE IF NOT EXISTS unusual_amounts (
+    window_start        TIMESTAMPTZ NOT NULL,
+    window_end          TIMESTAMPTZ NOT NULL,
+    user_id             VARCHAR(50) NOT NULL,
+    payments            BIGINT NOT NULL,
+    greatest            DOUBLE PRECISION NOT NULL,
+    mean_of_others      DOUBLE PRECISION NOT NULL,
+    deviation_of_others DOUBLE PRECISION NOT NULL,
+    PRIMARY KEY (window_start, user_id)
+);
