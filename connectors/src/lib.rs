@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use freshet_model::{Batch, Column, Commit, DeadLetter, Epoch, Offset, PartitionId, TableSchema};
+use freshet_model::{Batch, Column, Commit, DeadLetter, Epoch, Offset, PartitionId, TableSchema, Timestamp};
 
 pub mod console;
 mod error;
@@ -45,7 +45,7 @@ pub struct SourceOptions {
     pub columns: Vec<Column>,
     /// Index of the event-time column, which no record may lack.
     pub time_column: Option<usize>,
-    /// An event time later than the clock plus this is refused.
+    /// An event time later than the time at which the record's epoch is cut, plus this, is refused.
     pub max_future_skew: Duration,
     /// A larger payload is refused.
     pub max_record_bytes: usize,
@@ -105,6 +105,10 @@ pub trait Source: Send {
 
 /// A cursor over some partitions of a source; owned and blocked by one thread.
 pub trait Reader: Send {
+    /// Says that what is read from now on belongs to epochs that are cut at this time or later: records that lie further in the future than it allows come as
+    /// [early](freshet_model::Early) rows. Before the first call all do.
+    fn set_now(&mut self, now: Timestamp);
+
     /// Waits until records arrive or `wait` has passed, then appends what is there: at most `max_records` in all, one or more batches
     /// for each partition that brought something or whose progress changed, in offset order within a partition.
     ///

@@ -33,6 +33,7 @@ fn batch() -> Batch {
         max_event_time: Some(Timestamp(120_000_000)),
         bytes: ROWS * 115,
         dead: Vec::new(),
+        early: Vec::new(),
         progress: Progress::AtEnd,
     }
 }

@@ -95,6 +95,7 @@ mod tests {
             max_event_time: None,
             bytes: 0,
             dead: Vec::new(),
+            early: Vec::new(),
             progress: Progress::AtEnd,
         })
     }

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use arrow::array::{Array, RecordBatch, TimestampMicrosecondArray};
+use arrow::array::{Array, BooleanArray, RecordBatch, TimestampMicrosecondArray};
+use arrow::compute::filter_record_batch;
 use serde::{Deserialize, Serialize};
 
 use crate::{DeadLetter, Timestamp};
@@ -24,11 +25,20 @@ pub enum Progress {
     Finished,
 }
 
+/// A row that may lie too far in the future: that depends on when its epoch is cut, which is not known when it is read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Early {
+    /// The row is accepted in an epoch that is cut at this time or later.
+    pub since: Timestamp,
+    /// What it is in any other epoch.
+    pub letter: DeadLetter,
+}
+
 /// Consecutive records of one partition, parsed into Arrow columns.
 ///
 /// Invariants: `offsets` has one entry for each row of `columns`, ascending and inside `range`; the records of `range` are the
 /// rows, the `dead` letters, and offsets that the partition never held (Kafka's transaction markers, compaction).
-/// An empty batch is allowed: it tells a new [`Progress`].
+/// An empty batch is allowed: it tells a new [`Progress`]. Each of the `early` rows is a row.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Batch {
     /// The partition that held the records.
@@ -46,6 +56,8 @@ pub struct Batch {
     pub bytes: usize,
     /// The records that were not accepted.
     pub dead: Vec<DeadLetter>,
+    /// The rows that are yet to be judged, in offset order.
+    pub early: Vec<Early>,
     /// Where the reader stands after this batch.
     pub progress: Progress,
 }
@@ -62,6 +74,7 @@ impl Batch {
         let rows = self.offsets.len() - row;
         let dead: Vec<DeadLetter>;
         (self.dead, dead) = std::mem::take(&mut self.dead).into_iter().partition(|letter| letter.offset < at);
+        let early = self.early.split_off(self.early.partition_point(|early| early.letter.offset < at));
         let records = self.offsets.len() + self.dead.len() + dead.len();
         let bytes = (self.bytes * (rows + dead.len())).checked_div(records).unwrap_or(0);
         let columns = self.columns.slice(row, rows);
@@ -73,6 +86,7 @@ impl Batch {
             offsets: self.offsets.split_off(row),
             bytes,
             dead,
+            early,
             progress: self.progress,
         };
         self.range.end = at;
@@ -80,6 +94,30 @@ impl Batch {
         self.max_event_time = newest(&self.columns, time_column);
         self.bytes -= bytes;
         rest
+    }
+
+    /// Accepts the early rows that any epoch accepts which is cut at this time or later.
+    pub fn accept_early(&mut self, time: Timestamp) {
+        self.early.retain(|early| early.since > time);
+    }
+
+    /// Judges the early rows of a batch whose epoch is cut at this time: those that still lie too far in the future become dead letters.
+    ///
+    /// # Panics
+    /// Never: a row has one offset.
+    pub fn judge_early(&mut self, time: Timestamp, time_column: Option<usize>) {
+        self.accept_early(time);
+        if self.early.is_empty() {
+            return;
+        }
+        let refused = |offset| self.early.binary_search_by_key(offset, |early| early.letter.offset).is_ok();
+        let accepted: Vec<bool> = self.offsets.iter().map(|offset| !refused(offset)).collect();
+        let mut of_row = accepted.iter();
+        self.offsets.retain(|_| of_row.next().copied().unwrap_or(true));
+        self.columns = filter_record_batch(&self.columns, &BooleanArray::from(accepted)).expect("a row has one offset");
+        self.max_event_time = newest(&self.columns, time_column);
+        self.dead.extend(self.early.drain(..).map(|early| early.letter));
+        self.dead.sort_by_key(|letter| letter.offset);
     }
 }
 
@@ -94,16 +132,20 @@ mod tests {
     use crate::Reason;
     use std::sync::Arc;
 
-    fn batch() -> Batch {
-        let times: Arc<dyn Array> = Arc::new(TimestampMicrosecondArray::from(vec![50, 20, 30]));
-        let letter = |offset| DeadLetter {
+    fn letter(offset: Offset) -> DeadLetter {
+        DeadLetter {
             source: "events".to_owned(),
             partition: 0,
             offset,
             reason: Reason::Malformed,
             detail: String::new(),
             payload: Vec::new(),
-        };
+        }
+    }
+
+    /// Rows at the offsets 10, 12 and 15, the first and the last of them five ahead of what is accepted.
+    fn batch() -> Batch {
+        let times: Arc<dyn Array> = Arc::new(TimestampMicrosecondArray::from(vec![50, 20, 30]));
         Batch {
             partition: 0,
             range: 10..16,
@@ -112,6 +154,7 @@ mod tests {
             max_event_time: Some(Timestamp(50)),
             bytes: 500,
             dead: vec![letter(11), letter(13)],
+            early: [(10, 45), (15, 25)].map(|(offset, since)| Early { since: Timestamp(since), letter: letter(offset) }).to_vec(),
             progress: Progress::AtEnd,
         }
     }
@@ -126,10 +169,26 @@ mod tests {
             assert!(first.offsets.iter().all(|&offset| offset < at) && rest.offsets.iter().all(|&offset| offset >= at));
             assert!(first.dead.iter().all(|dead| dead.offset < at) && rest.dead.iter().all(|dead| dead.offset >= at));
             assert_eq!((first.columns.num_rows(), rest.columns.num_rows()), (first.offsets.len(), rest.offsets.len()));
+            assert!(first.early.iter().all(|early| first.offsets.contains(&early.letter.offset)));
             assert_eq!([first.offsets, rest.offsets].concat(), whole.offsets);
             assert_eq!(first.dead.len() + rest.dead.len(), 2);
+            assert_eq!([first.early, rest.early].concat(), whole.early);
             assert_eq!(first.max_event_time.max(rest.max_event_time), whole.max_event_time);
             assert_eq!(first.bytes + rest.bytes, whole.bytes);
         }
+    }
+
+    #[test]
+    fn early_rows_are_accepted_from_their_time_on_and_dead_letters_before() {
+        let judged = |time| {
+            let mut batch = batch();
+            batch.judge_early(Timestamp(time), Some(0));
+            assert!(batch.early.is_empty() && batch.columns.num_rows() == batch.offsets.len());
+            let dead: Vec<_> = batch.dead.iter().map(|letter| letter.offset).collect();
+            (batch.offsets, dead, batch.max_event_time)
+        };
+        assert_eq!(judged(45), (vec![10, 12, 15], vec![11, 13], Some(Timestamp(50))));
+        assert_eq!(judged(44), (vec![12, 15], vec![10, 11, 13], Some(Timestamp(30))));
+        assert_eq!(judged(24), (vec![12], vec![10, 11, 13, 15], Some(Timestamp(20))));
     }
 }

@@ -6,6 +6,7 @@
 //! | word | type |
 //! |---|---|
 //! | record read from a partition, parsed, with its neighbours | [`Batch`] |
+//! | a row that may lie too far in the future | [`Early`] |
 //! | a view's rows as one epoch changed them | [`ViewChanges`] |
 //! | all that one epoch changes in one sink | [`Commit`] |
 //! | a record that could not be parsed or accepted | [`DeadLetter`] |
@@ -18,7 +19,7 @@ mod rejects;
 mod schema;
 mod time;
 
-pub use batch::{Batch, Offset, PartitionId, Progress};
+pub use batch::{Batch, Early, Offset, PartitionId, Progress};
 pub use commit::{Commit, LedgerRow, ViewChanges};
 pub use rejects::{DeadLetter, LateEvent, MAX_DEAD_PAYLOAD_BYTES, Reason, Rejects};
 pub use schema::{Column, ColumnType, TableSchema};

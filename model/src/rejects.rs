@@ -25,7 +25,7 @@ pub enum Reason {
     WrongType,
     /// A required column is missing or null.
     MissingColumn,
-    /// The event time lies outside `[1970-01-01, now + max_future_skew]`.
+    /// The event time lies outside `[1970-01-01, processing time + max_future_skew]`.
     TimeOutOfRange,
     /// A text holds a NUL character.
     NulCharacter,

@@ -91,7 +91,7 @@ pub struct SourceSpec {
     pub delay: Duration,
     /// A partition that has brought nothing for so long is idle.
     pub idle_timeout: Duration,
-    /// An event further in the future is a dead letter.
+    /// An event that lies further ahead of the time at which its epoch is cut is a dead letter.
     pub max_future_skew: Duration,
     /// A larger record is a dead letter.
     pub max_record_bytes: usize,

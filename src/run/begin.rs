@@ -65,6 +65,14 @@ impl Beginning {
         self.checkpoint.as_ref().map_or_else(|| (0, vec![Timestamp::MIN; sources]), after)
     }
 
+    /// Returns a time before which no epoch of the run is cut.
+    pub(super) fn since(&self) -> Timestamp {
+        let starts =
+            self.repeat.iter().map_while(|entry| if let LogEntry::Start(start) = entry { Some(start.time) } else { None });
+        let checkpoint = self.checkpoint.as_ref().map(|checkpoint| checkpoint.seal.processing_time);
+        starts.last().max(checkpoint).unwrap_or(Timestamp::MIN)
+    }
+
     /// Returns where a partition is to be read from; `None` if it has not been read yet.
     pub(super) fn start_of(&self, source: usize, partition: PartitionId) -> Option<Offset> {
         let known = self.checkpoint.as_ref().and_then(|checkpoint| checkpoint.ends.get(source)?.get(&partition).copied());

@@ -1,6 +1,6 @@
 //! Opens a job's sources and sinks, so that what is missing or wrong is said before anything runs, and older incarnations are fenced.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use freshet_connectors::kafka::GroupOffsets;
@@ -11,8 +11,9 @@ use freshet_connectors::{
 use freshet_dataflows::epochs::pacing::Pace;
 use freshet_dataflows::epochs::watermark::Lateness;
 use freshet_dataflows::lower::{Lowered, lower};
+use freshet_dataflows::operators::planned::Plan as Planned;
 use freshet_dataflows::plan::{Input, Plan};
-use freshet_model::{Epoch, Offset, PartitionId};
+use freshet_model::{Epoch, Offset, PartitionId, Timestamp};
 use freshet_protocol::Held;
 
 use super::begin::Beginning;
@@ -69,8 +70,10 @@ pub(super) struct SourcePart {
     /// Reads this worker's partitions, if it has any.
     pub(super) reader: Option<Box<dyn Reader>>,
     /// The epochs that are to be repeated, with their ends in this worker's partitions.
-    pub(super) planned: VecDeque<(Epoch, BTreeMap<PartitionId, Offset>)>,
+    pub(super) planned: Planned,
     pub(super) time_column: Option<usize>,
+    /// No epoch of the run is cut before this time.
+    pub(super) since: Timestamp,
 }
 
 /// What one worker writes.
@@ -182,7 +185,8 @@ impl Connected {
         let own = opened.own(index, worker, peers);
         let starts: Vec<_> = own.iter().map(|&partition| (partition, begin.start_of(index, partition))).collect();
         let reader = if own.is_empty() { None } else { Some(opened.source().reader_from(&starts)?) };
-        Ok(SourcePart { reader, planned: begin.planned(index, &own).collect(), time_column: opened.time_column })
+        let planned = begin.planned(index, &own).collect();
+        Ok(SourcePart { reader, planned, time_column: opened.time_column, since: begin.since() })
     }
 
     /// Returns the source from which append-only rows come.

@@ -18,6 +18,7 @@ pub(super) fn parts(job: &Job) -> BTreeMap<String, String> {
         if let Some(time) = source.time_column.and_then(|index| source.columns.get(index)) {
             let _ =
                 write!(words, " with watermark of {} less {:?}, idle after {:?}", time.name, source.delay, source.idle_timeout);
+            let _ = write!(words, ", at most {:?} in the future", source.max_future_skew);
         }
         let _ = write!(words, ", records of at most {} bytes", source.max_record_bytes);
         parts.insert(format!("source '{}'", source.name), words);

@@ -184,6 +184,7 @@ fn source(work: &Work, index: usize, (worker, peers): (usize, usize), sources: &
                 shared.fail(error);
                 Feed {
                     next: Box::new(|| None),
+                    cut_at: Box::new(|_| {}),
                     stop: Box::new(|| false),
                     planned: std::iter::empty().collect(),
                     time_column: None,

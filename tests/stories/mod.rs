@@ -5,6 +5,7 @@ mod dead_letters;
 mod embedded;
 mod existing_tables;
 mod freshness;
+mod future_events;
 mod letters;
 mod pipelines;
 mod refusals;

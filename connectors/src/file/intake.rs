@@ -29,7 +29,7 @@ impl Intake {
         }
     }
 
-    /// Says what time it is.
+    /// Says when the epochs of what is taken from now on are cut, at the earliest.
     pub(super) fn set_now(&mut self, now: Timestamp) {
         self.decoder.set_now(now);
     }

@@ -103,7 +103,6 @@ impl FileReader {
     }
 
     fn read_there(&mut self, max_records: usize, out: &mut Vec<Batch>) -> Result<(), Error> {
-        self.intake.set_now(Timestamp::now());
         let mut left = max_records;
         for step in 0..self.cursors.len() {
             // An equal share of what is left for each of the partitions to come.
@@ -133,6 +132,10 @@ impl FileReader {
 }
 
 impl Reader for FileReader {
+    fn set_now(&mut self, now: Timestamp) {
+        self.intake.set_now(now);
+    }
+
     fn read(&mut self, max_records: usize, wait: Duration, out: &mut Vec<Batch>) -> Result<(), Error> {
         let deadline = Instant::now() + wait;
         let before = out.len();

@@ -116,6 +116,10 @@ impl KafkaReader {
 }
 
 impl Reader for KafkaReader {
+    fn set_now(&mut self, now: Timestamp) {
+        self.partitions.iter_mut().for_each(|partition| partition.decoder.set_now(now));
+    }
+
     fn read(&mut self, max_records: usize, wait: Duration, out: &mut Vec<Batch>) -> Result<(), Error> {
         let (before, begun) = (out.len(), Instant::now());
         self.queue.serve();
@@ -124,10 +128,6 @@ impl Reader for KafkaReader {
             self.identity.ask_now();
         }
         self.identity.confirm(&self.thing, &self.topic, self.queue.consumer().client())?;
-        let now = Timestamp::now();
-        for partition in &mut self.partitions {
-            partition.decoder.set_now(now);
-        }
         // Partitions that were empty from the start have something to tell before any message.
         self.finish(out);
         let mut left = if out.len() > before { Duration::ZERO } else { wait };

@@ -92,6 +92,7 @@ impl Mapper {
                         columns: batch.columns.slice(start, length),
                         offsets,
                         dead: Vec::new(),
+                        early: Vec::new(),
                         range: batch.range.clone(),
                         ..*batch
                     };
@@ -114,7 +115,7 @@ impl Mapper {
         let (_, columns) = project(&Map { filter: None, ..self.map.clone() }, &input)?;
         let options = RecordBatchOptions::new().with_row_count(Some(offsets.len()));
         let columns = RecordBatch::try_new_with_options(self.map.schema.clone(), columns, &options)?;
-        Ok(Batch { columns, offsets, dead: Vec::new(), range: batch.range.clone(), ..*batch })
+        Ok(Batch { columns, offsets, dead: Vec::new(), early: Vec::new(), range: batch.range.clone(), ..*batch })
     }
 
     fn dead_letter(&self, batch: &Batch, error: &str) -> DeadLetter {

@@ -16,6 +16,7 @@ pub mod keep;
 mod list;
 pub mod map;
 pub mod partial;
+pub mod planned;
 pub mod preaggregate;
 pub mod regroup;
 pub(crate) mod result;

@@ -8,12 +8,21 @@
 //! - A batch belongs to the epoch in which it came here, as a whole: the cut lies between batches.
 //! - An epoch takes at most so many bytes and a batch more; then the reader's queue, and behind it the reader, waits. The first ones are small, so
 //!   that something is seen soon; while epochs are full they grow, so that a key's many changes become one.
-//! - A planned epoch, which an earlier run has cut, takes exactly what it took then; its tick waits until it has it.
+//! - A planned epoch, which an earlier run has cut, takes exactly what it took then; its tick waits until it has it ([`planned`](super::planned)).
+//! - Whether a record lies too far in the future depends on the record and on the time of its epoch's tick, which is in the epoch log. So it is judged
+//!   the same way when the epoch is read again, however late that is, and whatever the clock says by then.
+//!
+//! # Early rows
+//! A record of epoch `E` is refused if its event time is greater than `processing_time(E) + max_future_skew`. While `E` is filled that time is not known, but it is not
+//! before that of the epoch before. Hence a reader marks only what would be refused by the newest tick that it was told of; such rows are
+//! [early](freshet_model::Early). A batch without early rows, which is nearly every one, leaves at once. A batch with early rows waits for the tick, and behind it
+//! all that comes in the same epoch, so that the order stays. An epoch is cut after its records have arrived,
+//! but for those that come while the tick is on its way to the worker: they are judged some milliseconds too strictly at most.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use freshet_model::{Batch, DeadLetter, Epoch, Offset, PartitionId, Progress};
+use freshet_model::{Batch, DeadLetter, Epoch, Offset, PartitionId, Progress, Timestamp};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::OutputBuilder;
@@ -22,6 +31,7 @@ use timely::dataflow::{Scope, Stream};
 use timely::scheduling::SyncActivator;
 
 use super::begin_at;
+use super::planned::{Plan, Planned};
 use crate::epochs::{Cut, Report, Tick};
 
 /// What one worker takes of one source in the first epoch, and in one that follows a quiet one.
@@ -33,8 +43,10 @@ pub struct Feed {
     pub next: Box<dyn FnMut() -> Option<Batch>>,
     /// Tells whether the process has been asked to stop.
     pub stop: Box<dyn Fn() -> bool>,
-    /// The epochs that an earlier run has cut: for each partition read here, where the epoch ends in it.
-    pub planned: VecDeque<(Epoch, BTreeMap<PartitionId, Offset>)>,
+    /// Told when an epoch was cut: what is read from then on belongs to epochs that are cut at that time or later.
+    pub cut_at: Box<dyn FnMut(Timestamp)>,
+    /// The epochs that an earlier run has cut.
+    pub planned: Plan,
     /// Index of the event-time column, if there is one.
     pub time_column: Option<usize>,
 }
@@ -72,70 +84,17 @@ struct Open {
     announced: bool,
     announced_full: bool,
     plan: Planned,
-}
-
-/// The epochs that are to be read again.
-struct Planned {
-    epochs: VecDeque<(Epoch, BTreeMap<PartitionId, Offset>)>,
     time_column: Option<usize>,
-    /// What was read beyond the planned end of the epoch in which it came.
-    ahead: BTreeMap<PartitionId, VecDeque<Batch>>,
-    /// Where each partition stands, and what its reader said of it last.
-    stands: BTreeMap<PartitionId, (Offset, Progress)>,
-}
-
-impl Planned {
-    /// Returns the part of a batch that belongs to the open epoch, and keeps the rest for later.
-    fn take(&mut self, mut batch: Batch) -> Option<Batch> {
-        let partition = batch.partition;
-        let end = self.epochs.front().and_then(|(_, ends)| ends.get(&partition).copied()).unwrap_or(batch.range.start);
-        if batch.range.end > end {
-            let rest = batch.split_off(end, self.time_column);
-            self.ahead.entry(partition).or_default().push_front(rest);
-        }
-        let began = !self.stands.contains_key(&partition);
-        self.stands.insert(partition, (batch.range.end, batch.progress));
-        (began || batch.range.end > batch.range.start).then_some(batch)
-    }
-
-    /// Tells whether a partition is to be read further in the open epoch.
-    fn wants(&self, partition: PartitionId) -> bool {
-        let end = self.epochs.front().and_then(|(_, ends)| ends.get(&partition));
-        let stands = self.stands.get(&partition).map(|(offset, _)| offset);
-        end.is_some_and(|end| stands.is_none_or(|stands| stands < end))
-    }
-
-    /// Tells whether the open epoch has all that it took when it was cut.
-    fn is_complete(&self) -> bool {
-        self.epochs.front().is_none_or(|(_, ends)| ends.keys().all(|partition| !self.wants(*partition)))
-    }
-
-    /// Returns a batch that was read ahead, if the open epoch wants it.
-    fn next(&mut self) -> Option<Batch> {
-        let wanted: Vec<_> = self.ahead.keys().copied().filter(|&partition| self.wants(partition)).collect();
-        wanted.into_iter().find_map(|partition| self.ahead.get_mut(&partition).and_then(VecDeque::pop_front))
-    }
-
-    /// Returns all that was read ahead, once nothing is planned any more.
-    fn release(&mut self) -> Option<Batch> {
-        let mut entry = self.ahead.first_entry()?;
-        let batch = entry.get_mut().pop_front();
-        if entry.get().is_empty() {
-            entry.remove();
-        }
-        batch.or_else(|| self.release())
-    }
+    /// When the epoch before was cut; what that accepts, this one does.
+    last_cut: Timestamp,
+    /// What waits for the tick: a batch with early rows, and what came after it.
+    held: Vec<Batch>,
 }
 
 impl Open {
     fn new(place: Place, feed: &mut Feed) -> Open {
         let limit = FIRST_EPOCH_BYTES.min(place.max_bytes);
-        let plan = Planned {
-            epochs: std::mem::take(&mut feed.planned),
-            time_column: feed.time_column,
-            ahead: BTreeMap::new(),
-            stands: BTreeMap::new(),
-        };
+        let plan = Planned::new(std::mem::take(&mut feed.planned), feed.time_column);
         Open {
             source: place.index,
             epoch: place.first,
@@ -146,37 +105,51 @@ impl Open {
             announced: false,
             announced_full: false,
             plan,
+            time_column: feed.time_column,
+            last_cut: Timestamp::MIN,
+            held: Vec::new(),
         }
     }
 
     fn is_planned(&self) -> bool {
-        self.plan.epochs.front().is_some_and(|(epoch, _)| *epoch == self.epoch)
+        self.plan.has(self.epoch)
     }
 
     fn is_full(&self) -> bool {
         self.bytes >= self.limit
     }
 
-    /// Returns the next batch of the open epoch.
+    /// Returns the next batch of the open epoch that can leave before the tick.
     fn next(&mut self, feed: &mut Feed) -> Option<Batch> {
-        if !self.is_planned() {
-            return if self.is_full() { None } else { self.plan.release().or_else(|| (feed.next)()) };
-        }
-        while !self.plan.is_complete() {
-            if let Some(batch) = self.plan.next() {
-                return self.plan.take(batch).or_else(|| self.next(feed));
+        while let Some(mut batch) = self.take(feed) {
+            self.advance(&batch);
+            batch.accept_early(self.last_cut);
+            if self.held.is_empty() && batch.early.is_empty() {
+                self.account(&batch);
+                return Some(batch);
             }
-            let batch = (feed.next)()?;
-            match self.plan.ahead.get_mut(&batch.partition) {
-                Some(ahead) if !ahead.is_empty() => ahead.push_back(batch),
-                _ => {
-                    if let Some(batch) = self.plan.take(batch) {
-                        return Some(batch);
-                    }
-                }
-            }
+            self.held.push(batch);
         }
         None
+    }
+
+    /// Takes what the open epoch may hold.
+    fn take(&mut self, feed: &mut Feed) -> Option<Batch> {
+        if self.is_planned() {
+            return self.plan.next(&mut feed.next);
+        }
+        if self.is_full() { None } else { self.plan.release().or_else(|| (feed.next)()) }
+    }
+
+    /// Returns what has waited for the time at which the open epoch is cut.
+    fn judge(&mut self, time: Timestamp) -> Vec<Batch> {
+        let mut held = std::mem::take(&mut self.held);
+        for batch in &mut held {
+            batch.judge_early(time, self.time_column);
+            self.account(batch);
+        }
+        self.last_cut = time;
+        held
     }
 
     /// Tells whether the open epoch may be cut.
@@ -184,17 +157,23 @@ impl Open {
         !self.is_planned() || self.plan.is_complete()
     }
 
+    /// Extends the open epoch's cut over a batch.
     fn advance(&mut self, batch: &Batch) {
         let empty = self.empty_cut(batch.partition, batch.range.start, batch.progress);
         let cut = self.cuts.entry(batch.partition).or_insert(empty);
         assert_eq!(cut.end, batch.range.start, "invariant: the batches of a partition leave no gap");
         cut.end = batch.range.end;
-        cut.rows += batch.offsets.len() as u64;
-        cut.dead_letters += batch.dead.len() as u64;
         cut.bytes += batch.bytes as u64;
-        cut.max_event_time = cut.max_event_time.max(batch.max_event_time);
         cut.progress = batch.progress;
         self.bytes += batch.bytes;
+    }
+
+    /// Counts the records of a batch of which none is early any more.
+    fn account(&mut self, batch: &Batch) {
+        let cut = self.cuts.get_mut(&batch.partition).expect("invariant: the epoch has advanced over the batch");
+        cut.rows += batch.offsets.len() as u64;
+        cut.dead_letters += batch.dead.len() as u64;
+        cut.max_event_time = cut.max_event_time.max(batch.max_event_time);
     }
 
     /// Returns what the sequencer has not been told of the open epoch yet.
@@ -226,21 +205,12 @@ impl Open {
         let was_planned = self.is_planned();
         self.epoch += 1;
         if was_planned {
-            self.plan.epochs.pop_front();
-            if self.plan.epochs.is_empty() {
-                self.tell_where_partitions_stand();
+            self.plan.advance();
+            for (partition, offset, progress) in self.plan.stands() {
+                self.cuts.insert(partition, self.empty_cut(partition, offset, progress));
             }
         }
         cuts.into_values().map(Report::Cut)
-    }
-
-    /// What readers said of partitions in planned epochs has not reached the sequencer, which goes by the log there.
-    fn tell_where_partitions_stand(&mut self) {
-        for (partition, (offset, progress)) in std::mem::take(&mut self.plan.stands) {
-            let ahead = self.plan.ahead.get(&partition).into_iter().flatten().map(|batch| batch.offsets.len()).sum::<usize>();
-            let progress = if ahead == 0 { progress } else { Progress::Behind(ahead as u64) };
-            self.cuts.insert(partition, self.empty_cut(partition, offset, progress));
-        }
     }
 
     fn empty_cut(&self, partition: PartitionId, offset: Offset, progress: Progress) -> Cut {
@@ -291,14 +261,18 @@ pub fn source<'s>(
                 let Some(held) = &mut capabilities else { return };
                 // A live epoch is cut before it takes anything more, a planned one when it has everything.
                 let takes = open.is_planned() || waiting.is_empty();
-                while takes && let Some(mut batch) = open.next(&mut feed) {
-                    open.advance(&batch);
+                let mut send = |mut batch: Batch| {
                     dead_out.session(&held[2]).give_iterator(batch.dead.drain(..));
                     if !batch.offsets.is_empty() {
                         batches_out.session(&held[0]).give(Arc::new(batch));
                     }
+                };
+                while takes && let Some(batch) = open.next(&mut feed) {
+                    send(batch);
                 }
                 let Some(tick) = open.may_cut().then(|| waiting.pop_front()).flatten() else { break };
+                open.judge(tick.processing_time).into_iter().for_each(send);
+                (feed.cut_at)(tick.processing_time);
                 reports_out.session(&held[1]).give_iterator(open.cut());
                 held.iter_mut().for_each(|capability| capability.downgrade(&open.epoch));
                 if tick.last {
@@ -320,4 +294,77 @@ pub fn source<'s>(
         }
     });
     Source { batches, reports, dead_letters }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{ArrayRef, RecordBatch, TimestampMicrosecondArray};
+    use freshet_model::{Early, Reason};
+
+    use super::*;
+
+    const SKEW: i64 = 10;
+
+    /// Rows with these event times from an offset on; those that may be more than ten ahead of `now` are early.
+    fn batch(start: Offset, times: &[i64], now: i64) -> Batch {
+        let letter = |offset| DeadLetter {
+            source: "events".to_owned(),
+            partition: 0,
+            offset,
+            reason: Reason::TimeOutOfRange,
+            detail: String::new(),
+            payload: Vec::new(),
+        };
+        let early = (start..).zip(times).filter(|(_, time)| **time > now + SKEW);
+        let column: ArrayRef = Arc::new(TimestampMicrosecondArray::from(times.to_vec()));
+        let offsets: Vec<_> = (start..).take(times.len()).collect();
+        Batch {
+            partition: 0,
+            range: start..start + offsets.len() as Offset,
+            columns: RecordBatch::try_from_iter([("time", column)]).expect("one column"),
+            offsets,
+            max_event_time: times.iter().max().map(|time| Timestamp(*time)),
+            bytes: 100,
+            dead: Vec::new(),
+            early: early.map(|(offset, time)| Early { since: Timestamp(time - SKEW), letter: letter(offset) }).collect(),
+            progress: Progress::AtEnd,
+        }
+    }
+
+    fn feed(batches: Vec<Batch>) -> Feed {
+        let mut batches = batches.into_iter();
+        let (cut_at, stop) = (Box::new(|_| {}), Box::new(|| false));
+        Feed { next: Box::new(move || batches.next()), cut_at, stop, planned: Plan::new(), time_column: Some(0) }
+    }
+
+    /// Fills an epoch and cuts it: returns the offsets that left at once, those that left with the cut, and the cut.
+    fn epoch(open: &mut Open, feed: &mut Feed, time: i64) -> (Vec<Offset>, Vec<Offset>, Cut) {
+        let at_once = std::iter::from_fn(|| open.next(feed)).flat_map(|batch| batch.offsets).collect();
+        let judged = open.judge(Timestamp(time)).into_iter().flat_map(|batch| batch.offsets).collect();
+        let cut = open.cut().find_map(|report| if let Report::Cut(cut) = report { Some(cut) } else { None });
+        (at_once, judged, cut.expect("something was read"))
+    }
+
+    #[test]
+    fn a_batch_with_an_early_row_waits_for_the_cut_and_all_that_comes_after_it_too() {
+        let batches = vec![batch(0, &[1, 2], 0), batch(2, &[3, 25], 0), batch(4, &[4], 0)];
+        for (time, dead) in [(14, 1), (15, 0)] {
+            let mut feed = feed(batches.clone());
+            let mut open = Open::new(Place { index: 0, first: 0, max_bytes: 1 << 20 }, &mut feed);
+            let (at_once, judged, cut) = epoch(&mut open, &mut feed, time);
+            assert_eq!((at_once, judged.len() as u64), (vec![0, 1], 3 - dead), "cut at {time}");
+            assert_eq!((cut.start, cut.end, cut.rows, cut.dead_letters, cut.bytes), (0, 5, 5 - dead, dead, 300));
+            assert_eq!(cut.max_event_time, Some(Timestamp(if dead == 0 { 25 } else { 4 })), "dead letters move no watermark");
+        }
+    }
+
+    #[test]
+    fn what_the_epoch_before_would_have_accepted_does_not_wait() {
+        // The reader had not been told of the first cut when it read the second batch.
+        let mut feed = feed(vec![batch(0, &[1], 0), batch(1, &[25], 0)]);
+        let mut open = Open::new(Place { index: 0, first: 0, max_bytes: 100 }, &mut feed);
+        assert_eq!(epoch(&mut open, &mut feed, 15).0, [0], "the epoch is full");
+        let (at_once, judged, _) = epoch(&mut open, &mut feed, 15);
+        assert_eq!((at_once, judged), (vec![1], vec![]));
+    }
 }

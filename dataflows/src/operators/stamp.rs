@@ -69,5 +69,5 @@ fn with_time(batch: &Batch, time: Timestamp) -> Batch {
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     let columns = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options);
     let columns = columns.expect("invariant: the columns have the schema's types and the batch's length");
-    Batch { columns, dead: Vec::new(), offsets: batch.offsets.clone(), range: batch.range.clone(), ..*batch }
+    Batch { columns, dead: Vec::new(), early: Vec::new(), offsets: batch.offsets.clone(), range: batch.range.clone(), ..*batch }
 }

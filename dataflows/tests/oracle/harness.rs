@@ -1,32 +1,35 @@
 //! Runs a job in memory: events in, tables out, with epochs cut at random places.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use arrow::array::{Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use freshet_dataflows::build::{TableOutlet, Wiring, build};
 use freshet_dataflows::coalesce::Coalescer;
 use freshet_dataflows::epochs::pacing::Pace;
 use freshet_dataflows::epochs::sequencer::{Begin, Options};
 use freshet_dataflows::epochs::watermark::Lateness;
-use freshet_dataflows::epochs::{Checkpoint, Cut, EpochRecord, LogEntry, Start};
+use freshet_dataflows::epochs::{Checkpoint, EpochRecord, LogEntry, Start};
 use freshet_dataflows::keys::key_hash;
 use freshet_dataflows::lower::lower;
 use freshet_dataflows::operators::drain::SinkEpoch;
-use freshet_dataflows::operators::source::Feed;
 use freshet_dataflows::outlet::Outlet;
 use freshet_dataflows::plan::{Emit, Input, Plan, SourcePlan};
 use freshet_dataflows::saving::{Restore, Save, SaveOutlet, Stores};
 use freshet_dataflows::sql::{ViewDefinition, plan};
-use freshet_model::{Batch, Column, Commit, Epoch, LedgerRow, Progress, Timestamp};
+use freshet_model::{Column, Commit, Epoch, LedgerRow, Timestamp};
 use timely::scheduling::SyncActivator;
+
+use crate::feed::feed;
 
 pub(crate) const MINUTE: i64 = 60_000_000;
 pub(crate) const DELAY: i64 = 2 * MINUTE;
+/// So far ahead of its epoch an event may be, where the clock matters.
+pub(crate) const SKEW: i64 = 5 * MINUTE;
 
 /// One event; its partition and offset are its place.
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +44,9 @@ pub(crate) struct Event {
 /// A table: each row as text by the text of its key.
 pub(crate) type Table = BTreeMap<String, String>;
 
+/// Where an event is: partition and offset.
+pub(crate) type Place = (i32, i64);
+
 /// Late events as view, partition, offset and window start.
 pub(crate) type Late = (String, i32, i64, i64);
 
@@ -48,6 +54,7 @@ pub(crate) type Late = (String, i32, i64, i64);
 pub(crate) struct Outcome {
     pub(crate) tables: BTreeMap<String, Table>,
     pub(crate) late: Vec<Late>,
+    pub(crate) dead: Vec<Place>,
     pub(crate) ledger: Vec<LedgerRow>,
     pub(crate) records: Vec<EpochRecord>,
 }
@@ -62,36 +69,61 @@ struct World {
     checkpoints: Vec<(Checkpoint, BTreeMap<usize, States>)>,
 }
 
-type States = BTreeMap<Vec<u8>, Vec<u8>>;
+pub(crate) type States = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// One run of a job.
 #[derive(Clone, Copy)]
-struct Run {
-    workers: usize,
+pub(crate) struct Run {
+    pub(crate) workers: usize,
     /// Decides where epochs are cut.
-    seed: u64,
+    pub(crate) seed: u64,
     /// The most events of a batch.
-    most: u64,
-    bounded: bool,
+    pub(crate) most: u64,
+    pub(crate) bounded: bool,
+    /// How far ahead of its epoch an event may be.
+    pub(crate) skew: i64,
+    /// The time that passes with each look at the clock.
+    tick: i64,
     /// The run is killed when its sink is given this epoch.
     killed_at: Option<Epoch>,
 }
 
+impl Default for Run {
+    /// Each look at the clock takes a millisecond, so that time passes only when something happens, and no event is too far ahead.
+    fn default() -> Run {
+        Run { workers: 1, seed: 0, most: 5, bounded: true, skew: i64::MAX, tick: 1000, killed_at: None }
+    }
+}
+
 /// Runs views over the events of each partition; `seed` decides where epochs are cut.
 pub(crate) fn run(views: &[(&str, &str)], events: &[Vec<Event>], workers: usize, seed: u64, bounded: bool) -> Outcome {
-    outcome_of(views, events, &[Run { workers, seed, most: 5, bounded, killed_at: None }])
+    outcome_of(views, events, &[Run { workers, seed, bounded, ..Run::default() }])
 }
 
 /// The same on one worker, with an epoch for each event.
 pub(crate) fn run_cut_after_each(views: &[(&str, &str)], events: &[Vec<Event>]) -> Outcome {
-    outcome_of(views, events, &[Run { workers: 1, seed: 0, most: 1, bounded: true, killed_at: None }])
+    outcome_of(views, events, &[Run { most: 1, ..Run::default() }])
 }
 
 /// The same, killed again and again and begun anew with these numbers of workers.
 pub(crate) fn run_with_crashes(views: &[(&str, &str)], events: &[Vec<Event>], workers: &[usize], seed: u64) -> Outcome {
+    crash(views, events, workers, Run { seed, ..Run::default() })
+}
+
+/// The same with a clock that passes the events by, from behind the oldest of them on, and goes on while the job is down.
+pub(crate) fn run_with_crashes_beside_the_clock(
+    views: &[(&str, &str)],
+    events: &[Vec<Event>],
+    workers: &[usize],
+    seed: u64,
+) -> Outcome {
+    crash(views, events, workers, Run { seed, skew: SKEW, tick: 400_000, ..Run::default() })
+}
+
+fn crash(views: &[(&str, &str)], events: &[Vec<Event>], workers: &[usize], run: Run) -> Outcome {
     let run = |(index, &workers): (usize, &usize)| {
-        let seed = seed.wrapping_add(index as u64);
-        Run { workers, seed, most: 5, bounded: true, killed_at: Some(4 * (index as u64 + 1) + seed % 4) }
+        let seed = run.seed.wrapping_add(index as u64);
+        Run { workers, seed, killed_at: Some(4 * (index as u64 + 1) + seed % 4), ..run }
     };
     let mut runs: Vec<Run> = workers.iter().enumerate().map(run).collect();
     runs.last_mut().expect("a run").killed_at = None;
@@ -104,15 +136,17 @@ fn outcome_of(views: &[(&str, &str)], events: &[Vec<Event>], runs: &[Run]) -> Ou
     let plan = Arc::new(planned(views));
     for run in runs {
         execute(&plan, events, *run, &world, &clock);
+        clock.fetch_add(500 * run.tick, Ordering::Relaxed);
     }
     let mut world = world.lock().expect("no worker panicked");
     let mut outcome = std::mem::take(&mut world.outcome);
     outcome.late.sort();
+    outcome.dead.sort_unstable();
     outcome.records = world.log.iter().filter_map(record).cloned().collect();
     outcome
 }
 
-fn record(entry: &LogEntry) -> Option<&EpochRecord> {
+pub(crate) fn record(entry: &LogEntry) -> Option<&EpochRecord> {
     if let LogEntry::Epoch(record) = entry { Some(record) } else { None }
 }
 
@@ -136,16 +170,16 @@ fn planned(views: &[(&str, &str)]) -> Plan {
 }
 
 /// What all workers of a run know.
-struct Shared {
+pub(crate) struct Shared {
     plan: Arc<Plan>,
-    events: Vec<Vec<Event>>,
-    run: Run,
+    pub(crate) events: Vec<Vec<Event>>,
+    pub(crate) run: Run,
     world: Arc<Mutex<World>>,
     clock: Arc<AtomicI64>,
     killed: AtomicBool,
-    checkpoint: Option<(Checkpoint, BTreeMap<usize, States>)>,
+    pub(crate) checkpoint: Option<(Checkpoint, BTreeMap<usize, States>)>,
     /// What the log tells after the checkpoint.
-    repeat: Vec<LogEntry>,
+    pub(crate) repeat: Vec<LogEntry>,
     held: Option<Epoch>,
 }
 
@@ -204,62 +238,6 @@ fn execute(plan: &Arc<Plan>, events: &[Vec<Event>], run: Run, world: &Arc<Mutex<
     }
 }
 
-/// Cuts the events of some partitions, each from an offset on, into batches of random sizes, the partitions' batches mixed, with pauses
-/// (`None`) between them.
-fn batches(events: &[Vec<Event>], own: &[(usize, usize)], run: Run) -> VecDeque<Option<Batch>> {
-    let Run { seed, most, bounded, .. } = run;
-    let mut state = seed;
-    let mut random = |below: u64| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) % below
-    };
-    let mut done = vec![0; events.len()];
-    own.iter().for_each(|&(partition, start)| done[partition] = start);
-    let mut queue = VecDeque::new();
-    let mut open: Vec<usize> = own.iter().map(|(partition, _)| *partition).collect();
-    while !open.is_empty() {
-        let at = usize::try_from(random(open.len() as u64)).expect("small");
-        let partition = open[at];
-        let left = events[partition].len() - done[partition];
-        let count = usize::try_from(1 + random(most)).expect("small").min(left);
-        let (start, end) = (done[partition], done[partition] + count);
-        done[partition] = end;
-        let is_last = end == events[partition].len();
-        let progress = if is_last && bounded { Progress::Finished } else { Progress::Behind(1) };
-        queue.push_back(Some(batch(partition, start, &events[partition][start..end], progress)));
-        if most == 1 || random(3) == 0 {
-            queue.push_back(None);
-        }
-        if is_last {
-            open.remove(at);
-        }
-    }
-    queue
-}
-
-fn batch(partition: usize, start: usize, events: &[Event], progress: Progress) -> Batch {
-    let text = |of: fn(&Event) -> String| Arc::new(StringArray::from_iter_values(events.iter().map(of))) as Arc<dyn Array>;
-    let columns: Vec<(&str, Arc<dyn Array>)> = vec![
-        ("time", Arc::new(TimestampMicrosecondArray::from_iter_values(events.iter().map(|event| event.time)))),
-        ("page", text(|event| format!("/{}", event.page))),
-        ("user_id", text(|event| format!("u{}", event.user))),
-        ("kind", text(|event| if event.kind == 0 { "view".to_owned() } else { "click".to_owned() })),
-        ("amount", Arc::new(Int64Array::from_iter_values(events.iter().map(|event| event.amount)))),
-    ];
-    let start = i64::try_from(start).expect("small");
-    let end = start + i64::try_from(events.len()).expect("small");
-    Batch {
-        partition: i32::try_from(partition).expect("small"),
-        range: start..end,
-        columns: RecordBatch::try_from_iter(columns).expect("columns of one length"),
-        offsets: (start..end).collect(),
-        max_event_time: events.iter().map(|event| Timestamp(event.time)).max(),
-        bytes: events.len() * 100,
-        dead: Vec::new(),
-        progress,
-    }
-}
-
 fn wiring(shared: &Arc<Shared>, worker: usize) -> Wiring {
     let is_shown = |view: &usize| shared.plan.views[*view].part_of.is_none();
     let tables: Vec<Input> = (0..shared.plan.views.len()).filter(is_shown).map(Input::View).collect();
@@ -277,7 +255,7 @@ fn wiring(shared: &Arc<Shared>, worker: usize) -> Wiring {
 }
 
 fn sequencer(shared: &Arc<Shared>) -> Options {
-    let clock = Arc::clone(&shared.clock);
+    let (clock, tick) = (Arc::clone(&shared.clock), shared.run.tick);
     let (world, checkpoints) = (Arc::clone(shared), Arc::clone(shared));
     let durable = Arc::new(AtomicU64::new(0));
     let logged = Arc::clone(&durable);
@@ -295,46 +273,13 @@ fn sequencer(shared: &Arc<Shared>) -> Options {
     Options {
         pace: Pace { min: Duration::ZERO, catch_up: Duration::ZERO, ..Pace::default() },
         sources: vec![Lateness { delay: DELAY, idle_timeout: i64::MAX }],
-        // Each look at the clock takes a millisecond, so that time passes only when something happens.
-        clock: Box::new(move || Timestamp(clock.fetch_add(1000, Ordering::Relaxed))),
+        clock: Box::new(move || Timestamp(clock.fetch_add(tick, Ordering::Relaxed))),
         begin: Begin { checkpoint: shared.checkpoint.as_ref().map(|(known, _)| known.clone()), repeat: shared.repeat.clone() },
         log: Box::new(move |_| Outlet { send, finished: Box::new(move || durable.load(Ordering::Relaxed)) }),
         checkpoint_interval: Some(Duration::from_millis(5)),
         checkpointed,
         diverged: Box::new(|divergence| panic!("{divergence:?}")),
     }
-}
-
-fn feed(shared: &Arc<Shared>, worker: usize) -> Box<dyn FnOnce(SyncActivator) -> Feed> {
-    let run = shared.run;
-    let own: Vec<usize> = (0..shared.events.len()).filter(|partition| partition % run.workers == worker).collect();
-    let cuts = |entry| record(entry).into_iter().flat_map(|record| &record.cuts).filter(|cut| cut.end > cut.start);
-    let start = |&partition: &usize| {
-        let id = i32::try_from(partition).expect("small");
-        let known = shared.checkpoint.as_ref().and_then(|(checkpoint, _)| checkpoint.ends[0].get(&id).copied());
-        let logged = || shared.repeat.iter().flat_map(cuts).find(|cut| cut.partition == id).map(|cut| cut.start);
-        (partition, usize::try_from(known.or_else(logged).unwrap_or(0)).expect("not negative"))
-    };
-    let mut queue = batches(&shared.events, &own.iter().map(start).collect::<Vec<_>>(), run);
-    let planned = shared.repeat.iter().filter_map(record).map(|record| {
-        let is_own = |cut: &&Cut| cut.end > cut.start && own.contains(&usize::try_from(cut.partition).expect("not negative"));
-        (record.epoch, record.cuts.iter().filter(is_own).map(|cut| (cut.partition, cut.end)).collect())
-    });
-    let planned = planned.collect();
-    Box::new(move |activator: SyncActivator| {
-        let left = Arc::new(AtomicU64::new(queue.len() as u64));
-        let told = Arc::clone(&left);
-        let next = Box::new(move || {
-            let next = queue.pop_front();
-            left.store(queue.len() as u64, Ordering::Relaxed);
-            // A pause ends this call; the next one comes by itself.
-            if next.is_some() || !run.bounded {
-                let _ = activator.activate();
-            }
-            next.flatten()
-        });
-        Feed { next, stop: Box::new(move || !run.bounded && told.load(Ordering::Relaxed) == 0), planned, time_column: Some(0) }
-    })
 }
 
 /// Keeps states in memory.
@@ -406,6 +351,7 @@ fn apply(plan: &Plan, tables: &[Input], commit: &Commit, outcome: &mut Outcome) 
     }
     let late = commit.late().map(|(_, late)| (late.view.clone(), late.partition, late.offset, late.window_start.0));
     outcome.late.extend(late);
+    outcome.dead.extend(commit.dead().map(|(_, dead)| (dead.partition, dead.offset)));
     for row in &commit.ledger {
         let Some(sum) = outcome.ledger.iter_mut().find(|sum| sum.view == row.view) else {
             outcome.ledger.push(row.clone());

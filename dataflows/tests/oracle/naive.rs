@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use freshet_dataflows::epochs::EpochRecord;
 use freshet_model::Timestamp;
 
-use crate::harness::{DELAY, Event, Late, MINUTE, Table};
+use crate::harness::{DELAY, Event, Late, MINUTE, Place, Table};
 
 const GAP: i64 = 2 * MINUTE;
 
 pub(crate) struct Expected {
     pub(crate) tables: BTreeMap<String, Table>,
     pub(crate) late: Vec<Late>,
+    pub(crate) dead: Vec<Place>,
 }
 
 /// An event with its place and the watermark that it met.
@@ -22,8 +23,9 @@ pub(crate) struct Met {
     pub(crate) watermark: Timestamp,
 }
 
-pub(crate) fn tables(events: &[Vec<Event>], records: &[EpochRecord]) -> Expected {
-    let met = met(events, records);
+pub(crate) fn tables(events: &[Vec<Event>], records: &[EpochRecord], skew: i64) -> Expected {
+    let mut dead = Vec::new();
+    let met = met(events, records, skew, &mut dead);
     let mut late = Vec::new();
     let tables = BTreeMap::from([
         ("pages".to_owned(), pages(&met, &mut late)),
@@ -34,11 +36,12 @@ pub(crate) fn tables(events: &[Vec<Event>], records: &[EpochRecord]) -> Expected
         ("levels".to_owned(), levels(&met, &mut late)),
     ]);
     late.sort();
-    Expected { tables, late }
+    dead.sort_unstable();
+    Expected { tables, late, dead }
 }
 
-/// Finds each event's epoch in the records, and checks the watermarks by their definition.
-pub(crate) fn met(events: &[Vec<Event>], records: &[EpochRecord]) -> Vec<Met> {
+/// Finds each event's epoch in the records, sets apart those that are too far ahead of it, and checks the watermarks by their definition.
+pub(crate) fn met(events: &[Vec<Event>], records: &[EpochRecord], skew: i64, dead: &mut Vec<Place>) -> Vec<Met> {
     let mut met = Vec::new();
     let mut watermark = Timestamp::MIN;
     let mut newest = vec![None; events.len()];
@@ -48,6 +51,10 @@ pub(crate) fn met(events: &[Vec<Event>], records: &[EpochRecord]) -> Vec<Met> {
             let partition = usize::try_from(cut.partition).expect("small");
             let range = usize::try_from(cut.start).expect("small")..usize::try_from(cut.end).expect("small");
             for (offset, &event) in events[partition].iter().enumerate().filter(|(offset, _)| range.contains(offset)) {
+                if Timestamp(event.time) > record.seal.processing_time.plus_micros(skew) {
+                    dead.push((cut.partition, i64::try_from(offset).expect("small")));
+                    continue;
+                }
                 newest[partition] = newest[partition].max(Some(event.time));
                 met.push(Met { partition, offset, event, watermark });
             }
@@ -58,7 +65,7 @@ pub(crate) fn met(events: &[Vec<Event>], records: &[EpochRecord]) -> Vec<Met> {
         watermark = watermark.max(least.unwrap_or(Timestamp::MAX));
         assert_eq!(record.seal.watermarks, vec![watermark], "watermark after epoch {}", record.epoch);
     }
-    assert_eq!(met.len(), events.iter().map(Vec::len).sum::<usize>(), "each event is in one epoch");
+    assert_eq!(met.len() + dead.len(), events.iter().map(Vec::len).sum::<usize>(), "each event is in one epoch");
     met
 }
 

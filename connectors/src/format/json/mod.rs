@@ -7,7 +7,8 @@
 //!
 //! Invariants:
 //! - A record becomes exactly one row or one dead letter; no builder is touched before the whole record is known to be good.
-//! - The outcome depends on the payload, the columns, the limits and [`Decoder::set_now`], not on the records before it.
+//! - The outcome depends on the payload, the columns and the limits, not on the records before it or on the clock: whether a record lies too far in
+//!   the future is judged when its epoch is cut. Only what [`Decoder::set_now`] says is sure to be accepted is not marked as early.
 //! - Nothing in a payload makes the decoder panic, recurse, or allocate more than a multiple of the payload's size.
 
 mod record;
@@ -17,7 +18,7 @@ use std::ops::Range;
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use freshet_model::{
-    Batch, Column, DeadLetter, MAX_DEAD_PAYLOAD_BYTES, Offset, PartitionId, Progress, Reason, TableSchema, Timestamp,
+    Batch, Column, DeadLetter, Early, MAX_DEAD_PAYLOAD_BYTES, Offset, PartitionId, Progress, Reason, TableSchema, Timestamp,
 };
 use serde::de::DeserializeSeed;
 
@@ -37,8 +38,8 @@ pub struct Decoder {
     time_column: Option<usize>,
     max_future_skew_micros: i64,
     max_record_bytes: usize,
-    /// The latest event time that is accepted.
-    latest: Timestamp,
+    /// The latest event time that is sure to be accepted.
+    sure: Timestamp,
     slots: Vec<Slot>,
     unescaped: String,
     builders: Vec<Builder>,
@@ -46,6 +47,7 @@ pub struct Decoder {
     max_event_time: Option<Timestamp>,
     bytes: usize,
     dead: Vec<DeadLetter>,
+    early: Vec<Early>,
 }
 
 impl Decoder {
@@ -53,13 +55,13 @@ impl Decoder {
     #[must_use]
     pub fn new(options: &SourceOptions) -> Decoder {
         let columns = options.columns.clone();
-        let mut decoder = Decoder {
+        Decoder {
             source: options.name.clone(),
             schema: arrow_schema(&columns),
             time_column: options.time_column,
             max_future_skew_micros: i64::try_from(options.max_future_skew.as_micros()).unwrap_or(i64::MAX),
             max_record_bytes: options.max_record_bytes,
-            latest: Timestamp::MAX,
+            sure: Timestamp::MIN,
             slots: vec![Slot::Null; columns.len()],
             unescaped: String::new(),
             builders: columns.iter().map(|column| Builder::new(column.column_type, 0, 0)).collect(),
@@ -67,15 +69,14 @@ impl Decoder {
             max_event_time: None,
             bytes: 0,
             dead: Vec::new(),
+            early: Vec::new(),
             columns,
-        };
-        decoder.set_now(Timestamp::now());
-        decoder
+        }
     }
 
-    /// Says what time it is: the bound of event times is counted from it. To be called once a poll.
+    /// Says that what is decoded from now on belongs to epochs that are cut at this time or later.
     pub fn set_now(&mut self, now: Timestamp) {
-        self.latest = now.plus_micros(self.max_future_skew_micros);
+        self.sure = now.plus_micros(self.max_future_skew_micros);
     }
 
     /// Returns the number of records taken since the last [`finish`](Self::finish), dead letters included.
@@ -100,11 +101,19 @@ impl Decoder {
     pub fn decode(&mut self, offset: Offset, payload: Option<&[u8]>) {
         let payload = payload.unwrap_or_default();
         self.bytes += payload.len();
-        if let Err((reason, detail)) = self.accept(payload) {
-            self.bury(offset, reason, detail, payload);
-            return;
+        match self.accept(payload) {
+            Err((reason, detail)) => {
+                let letter = self.letter(offset, reason, detail, payload);
+                self.dead.push(letter);
+            }
+            Ok(time) => {
+                self.offsets.push(offset);
+                self.max_event_time = self.max_event_time.max(time);
+                if let Some(time) = time.filter(|time| *time > self.sure) {
+                    self.mark(offset, time, payload);
+                }
+            }
         }
-        self.offsets.push(offset);
     }
 
     /// Returns what has been taken as a batch of this partition, and begins anew.
@@ -116,10 +125,8 @@ impl Decoder {
         let arrays = self.builders.iter_mut().zip(&self.columns).map(|(b, column)| b.finish(column.column_type)).collect();
         let columns = RecordBatch::try_new_with_options(self.schema.clone(), arrays, &rows)
             .expect("each row has appended one value of its type to each column");
-        let mut dead = std::mem::take(&mut self.dead);
-        for letter in &mut dead {
-            letter.partition = partition;
-        }
+        let (mut dead, mut early) = (std::mem::take(&mut self.dead), std::mem::take(&mut self.early));
+        dead.iter_mut().chain(early.iter_mut().map(|early| &mut early.letter)).for_each(|letter| letter.partition = partition);
         let room = Vec::with_capacity(self.offsets.len());
         Batch {
             partition,
@@ -129,12 +136,13 @@ impl Decoder {
             max_event_time: self.max_event_time.take(),
             bytes: std::mem::take(&mut self.bytes),
             dead,
+            early,
             progress,
         }
     }
 
-    /// Appends the payload as a row, or says why it cannot be one; then no builder has been touched.
-    fn accept(&mut self, payload: &[u8]) -> Result<(), (Reason, String)> {
+    /// Appends the payload as a row and returns its event time, or says why it cannot be one; then no builder has been touched.
+    fn accept(&mut self, payload: &[u8]) -> Result<Option<Timestamp>, (Reason, String)> {
         let text = self.checked(payload)?;
         self.read(text)?;
         for (slot, column) in self.slots.iter().zip(&self.columns) {
@@ -143,11 +151,11 @@ impl Decoder {
                 return Err((*reason, format!("column '{name}' is {column_type}, the record holds {found}")));
             }
         }
-        self.check_time()?;
+        let time = self.event_time()?;
         for (builder, slot) in self.builders.iter_mut().zip(&self.slots) {
             builder.append(*slot, text, &self.unescaped);
         }
-        Ok(())
+        Ok(time)
     }
 
     /// Refuses what need not even be parsed.
@@ -176,30 +184,32 @@ impl Decoder {
         record.deserialize(&mut json).and_then(|()| json.end()).map_err(|error| describe(&error))
     }
 
-    /// Requires an event time within bounds, and takes note of it.
-    fn check_time(&mut self) -> Result<(), (Reason, String)> {
-        let Some(index) = self.time_column else { return Ok(()) };
+    /// Requires an event time, if the source has one.
+    fn event_time(&self) -> Result<Option<Timestamp>, (Reason, String)> {
+        let Some(index) = self.time_column else { return Ok(None) };
         let name = &self.columns[index].name;
         match self.slots[index] {
             Slot::Null => Err((Reason::MissingColumn, format!("column '{name}' is missing or null"))),
             Slot::Timestamp(time) if time < 0 => {
                 Err((Reason::TimeOutOfRange, format!("column '{name}' holds a time before 1970")))
             }
-            Slot::Timestamp(time) if Timestamp(time) > self.latest => {
-                Err((Reason::TimeOutOfRange, format!("column '{name}' holds a time too far in the future")))
-            }
-            Slot::Timestamp(time) => {
-                self.max_event_time = self.max_event_time.max(Some(Timestamp(time)));
-                Ok(())
-            }
-            _ => Ok(()),
+            Slot::Timestamp(time) => Ok(Some(Timestamp(time))),
+            _ => Ok(None),
         }
     }
 
-    fn bury(&mut self, offset: Offset, reason: Reason, detail: String, payload: &[u8]) {
+    /// Marks the newest row as one that may lie too far in the future.
+    fn mark(&mut self, offset: Offset, time: Timestamp, payload: &[u8]) {
+        let name = self.time_column.map_or("", |index| &self.columns[index].name);
+        let detail = format!("column '{name}' holds a time too far in the future");
+        let letter = self.letter(offset, Reason::TimeOutOfRange, detail, payload);
+        self.early.push(Early { since: time.plus_micros(-self.max_future_skew_micros), letter });
+    }
+
+    fn letter(&self, offset: Offset, reason: Reason, detail: String, payload: &[u8]) -> DeadLetter {
         let payload = payload[..payload.len().min(MAX_DEAD_PAYLOAD_BYTES)].to_vec();
         // The partition is known when the batch is finished.
-        self.dead.push(DeadLetter { source: self.source.clone(), partition: 0, offset, reason, detail, payload });
+        DeadLetter { source: self.source.clone(), partition: 0, offset, reason, detail, payload }
     }
 }
 

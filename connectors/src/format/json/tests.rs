@@ -43,7 +43,9 @@ fn decode(payloads: &[&[u8]]) -> Batch {
         decoder.decode(offset as i64, Some(payload));
     }
     assert_eq!(decoder.len(), payloads.len());
-    decoder.finish(3, 0..payloads.len() as i64, Progress::AtEnd)
+    let mut batch = decoder.finish(3, 0..payloads.len() as i64, Progress::AtEnd);
+    batch.judge_early(Timestamp(TIME), Some(0));
+    batch
 }
 
 /// Decodes a record with a good time and these further fields.
@@ -179,6 +181,26 @@ fn a_detail_names_column_and_type_but_no_value() {
     assert_eq!(details(r#""at":"secret""#), "column 'at' is timestamp, the record holds a text that is no time");
     assert_eq!(decode(&[b"\"secret\""]).dead[0].detail, "the record is not a JSON object");
     assert!(!decode(&[b"{\"at\":secret}"]).dead[0].detail.contains("secret"));
+}
+
+#[test]
+fn a_row_that_may_be_too_far_ahead_is_marked_with_the_time_from_which_it_is_accepted() {
+    let mut decoder = Decoder::new(&options());
+    let early = |decoder: &mut Decoder| {
+        for (offset, time) in [TIME, TIME + 300_000_000, TIME + 300_000_001].into_iter().enumerate() {
+            decoder.decode(offset as i64, Some(json!({ "at": Timestamp(time).to_string() }).to_string().as_bytes()));
+        }
+        let batch = decoder.finish(3, 0..3, Progress::AtEnd);
+        assert_eq!((batch.dead.len(), batch.offsets.len()), (0, 3), "{:?}", batch.dead);
+        batch.early.into_iter().map(|early| (early.letter.partition, early.letter.offset, early.since.0)).collect::<Vec<_>>()
+    };
+    let since =
+        [TIME - 300_000_000, TIME, TIME + 1].into_iter().zip(0..).map(|(since, offset)| (3, offset, since)).collect::<Vec<_>>();
+    assert_eq!(early(&mut decoder), since, "nothing is sure without a time");
+    decoder.set_now(Timestamp(TIME));
+    assert_eq!(early(&mut decoder), since[2..]);
+    decoder.set_now(Timestamp(TIME + 1));
+    assert_eq!(early(&mut decoder), []);
 }
 
 #[test]

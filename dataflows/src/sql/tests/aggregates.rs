@@ -48,7 +48,17 @@ fn over(columns: RecordBatch, aggregate: &str) -> String {
     };
     let rows = i64::try_from(columns.num_rows()).expect("few");
     let (range, offsets, progress) = (0..rows, (0..rows).collect(), Progress::AtEnd);
-    let batch = Batch { partition: 0, range, columns, offsets, max_event_time: None, bytes: 0, dead: Vec::new(), progress };
+    let batch = Batch {
+        partition: 0,
+        range,
+        columns,
+        offsets,
+        max_event_time: None,
+        bytes: 0,
+        dead: Vec::new(),
+        early: Vec::new(),
+        progress,
+    };
     let mut sum = Preaggregate::new(Arc::new(context));
     sum.take(&batch, Timestamp::MIN);
     let (mut partials, _) = sum.finish();
