@@ -109,6 +109,12 @@ pub trait Reader: Send {
     /// [early](freshet_model::Early) rows. Before the first call all do.
     fn set_now(&mut self, now: Timestamp);
 
+    /// Reads no further in a partition until it is told to go on; a partition that is held brings nothing new meanwhile.
+    ///
+    /// # Errors
+    /// The system refuses for good.
+    fn hold(&mut self, partition: PartitionId, held: bool) -> Result<(), Error>;
+
     /// Waits until records arrive or `wait` has passed, then appends what is there: at most `max_records` in all, one or more batches
     /// for each partition that brought something or whose progress changed, in offset order within a partition.
     ///

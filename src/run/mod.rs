@@ -17,7 +17,9 @@
 //! | `connect` | sources and sinks, opened and fenced |
 //! | `workers` | the dataflow's ways to the outside |
 //! | `reader`, `committer`, `appender`, `keep` | the threads |
+//! | `ahead` | how far a reader may go while epochs are read again |
 
+mod ahead;
 mod appender;
 mod begin;
 mod committer;

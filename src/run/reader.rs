@@ -12,6 +12,7 @@ use freshet_model::{Batch, Timestamp};
 use timely::scheduling::SyncActivator;
 
 use super::Shared;
+use super::ahead::Ahead;
 use super::connect::SourcePart;
 
 /// What is read at once, at most.
@@ -36,12 +37,12 @@ pub(super) fn feed(name: &str, part: SourcePart, activator: SyncActivator, share
     let cut_at = Box::new(move |time: Timestamp| last_cut.store(time.0, Ordering::Release));
     let Some(reader) = reader else { return Feed { next: Box::new(|| None), cut_at, stop, planned, time_column } };
     let (sender, receiver) = bounded(MAX_WAITING);
-    let (own, thread) = (name.to_owned(), Arc::clone(shared));
+    let (own, thread, ahead) = (name.to_owned(), Arc::clone(shared), Ahead::new(planned.clone()));
     let wanted = Arc::new(());
     let still_wanted = Arc::downgrade(&wanted);
     shared.spawn(&format!("read {name}"), move || {
         let now = || (still_wanted.strong_count() > 0 && !thread.has_failed()).then(|| Timestamp(now.load(Ordering::Acquire)));
-        if let Err(error) = read_all(&own, reader, &sender, &activator, &now) {
+        if let Err(error) = read_all(&own, (reader, ahead), &sender, &activator, &now) {
             thread.fail(error);
         }
     });
@@ -60,7 +61,7 @@ fn next_of(receiver: Receiver<Batch>, wanted: Arc<()>) -> Box<dyn FnMut() -> Opt
 /// earlier run may have to be repeated first. `now` returns when the newest epoch was cut, as long as the worker needs something.
 fn read_all(
     name: &str,
-    mut reader: Box<dyn Reader>,
+    (mut reader, mut ahead): (Box<dyn Reader>, Ahead),
     sender: &Sender<Batch>,
     activator: &SyncActivator,
     now: &dyn Fn() -> Option<Timestamp>,
@@ -77,9 +78,13 @@ fn read_all(
             Err(error) => return Err(error),
         }
         for batch in batches.drain(..) {
+            ahead.take(&batch);
             if sender.send(batch).is_err() || activator.activate().is_err() {
                 return Ok(());
             }
+        }
+        for (partition, held) in ahead.changes() {
+            reader.hold(partition, held)?;
         }
     }
     Ok(())

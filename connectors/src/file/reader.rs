@@ -25,12 +25,14 @@ pub(super) struct Cursor {
     bytes: u64,
     /// The progress told last.
     told: Option<Progress>,
+    /// It is not to be read further for now.
+    held: bool,
 }
 
 impl Cursor {
     /// Begins at the first line of an input; a line of more than `limit` bytes is oversized.
     pub(super) fn new(partition: PartitionId, input: Input, limit: usize) -> Cursor {
-        Cursor { partition, input, lines: Lines::new(limit), next: 0, bytes: 0, told: None }
+        Cursor { partition, input, lines: Lines::new(limit), next: 0, bytes: 0, told: None, held: false }
     }
 
     /// Passes over the lines before an offset, as far as they are there now, and returns the number of the next line. Of a file that is followed
@@ -117,7 +119,7 @@ impl FileReader {
     /// Reads at most so many lines of one partition, and returns how many.
     fn read_partition(&mut self, index: usize, most: usize, out: &mut Vec<Batch>) -> Result<usize, Error> {
         let cursor = &mut self.cursors[index];
-        if cursor.told == Some(Progress::Finished) || most == 0 {
+        if cursor.told == Some(Progress::Finished) || cursor.held || most == 0 {
             return Ok(0);
         }
         let from = cursor.next;
@@ -134,6 +136,11 @@ impl FileReader {
 impl Reader for FileReader {
     fn set_now(&mut self, now: Timestamp) {
         self.intake.set_now(now);
+    }
+
+    fn hold(&mut self, partition: PartitionId, held: bool) -> Result<(), Error> {
+        self.cursors.iter_mut().filter(|cursor| cursor.partition == partition).for_each(|cursor| cursor.held = held);
+        Ok(())
     }
 
     fn read(&mut self, max_records: usize, wait: Duration, out: &mut Vec<Batch>) -> Result<(), Error> {

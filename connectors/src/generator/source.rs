@@ -75,7 +75,7 @@ impl GeneratorSource {
         let end = share(self.payloads.events().unwrap_or(u64::MAX), id, self.payloads.partitions());
         let start = start.unwrap_or(0);
         match u64::try_from(start) {
-            Ok(next) if next <= end => Ok(Cursor { partition: id, next, told: None }),
+            Ok(next) if next <= end => Ok(Cursor { partition: id, next, told: None, held: false }),
             _ => {
                 Err(refused(format!("partition {partition} has {end} records, and no offset {start}"), "set events=… in its url"))
             }
@@ -126,6 +126,8 @@ struct Cursor {
     next: u64,
     /// The kind of progress told last: a change is worth an empty batch.
     told: Option<Progress>,
+    /// It is not to be read further for now.
+    held: bool,
 }
 
 impl Cursor {
@@ -148,6 +150,12 @@ struct GeneratorReader {
 impl Reader for GeneratorReader {
     fn set_now(&mut self, now: Timestamp) {
         self.decoder.set_now(now);
+    }
+
+    fn hold(&mut self, partition: PartitionId, held: bool) -> Result<(), Error> {
+        let id = u64::from(partition.unsigned_abs());
+        self.cursors.iter_mut().filter(|cursor| cursor.partition == id).for_each(|cursor| cursor.held = held);
+        Ok(())
     }
 
     fn read(&mut self, max_records: usize, wait: Duration, out: &mut Vec<Batch>) -> Result<(), Error> {
@@ -181,6 +189,9 @@ impl GeneratorReader {
     fn read_partition(&mut self, index: usize, most: usize, due: u64, out: &mut Vec<Batch>) -> usize {
         let (partitions, events) = (self.payloads.partitions(), self.payloads.events());
         let cursor = &mut self.cursors[index];
+        if cursor.held {
+            return 0;
+        }
         let end = share(events.unwrap_or(u64::MAX), cursor.partition, partitions);
         let due = share(due, cursor.partition, partitions).min(end);
         let from = cursor.next;
@@ -208,7 +219,7 @@ impl GeneratorReader {
 
     fn until_next(&self, now: Instant) -> Duration {
         let partitions = self.payloads.partitions();
-        let open = self.cursors.iter().filter(|cursor| cursor.told != Some(Progress::Finished));
+        let open = self.cursors.iter().filter(|cursor| cursor.told != Some(Progress::Finished) && !cursor.held);
         open.map(|cursor| cursor.number(partitions)).min().map_or(Duration::MAX, |number| self.pace.until(number, now))
     }
 }
@@ -359,6 +370,18 @@ mod tests {
         };
         let apart: BTreeSet<_> = [0, 1, 2].iter().flat_map(|&partition| rows(&[partition])).collect();
         assert_eq!(rows(&[0, 1, 2]), apart);
+    }
+
+    #[test]
+    fn a_partition_that_is_held_brings_nothing_until_it_goes_on() {
+        let source = GeneratorSource::open("generator://local/full?events=900&rate=0&partitions=3", options(true)).unwrap();
+        let mut reader = source.reader(&[0, 1, 2]).unwrap();
+        reader.hold(1, true).unwrap();
+        let mut batches = read_all(&mut *reader, 200, 2);
+        assert!(batches.iter().all(|batch| batch.partition != 1));
+        reader.hold(1, false).unwrap();
+        batches.extend(read_all(&mut *reader, 200, 1));
+        assert_eq!(records(&batches), records(&read_all(&mut *source.reader(&[0, 1, 2]).unwrap(), 200, 3)));
     }
 
     #[test]

@@ -120,6 +120,16 @@ impl Reader for KafkaReader {
         self.partitions.iter_mut().for_each(|partition| partition.decoder.set_now(now));
     }
 
+    /// What the client has fetched of a partition that is held is dropped, and fetched again when it goes on.
+    fn hold(&mut self, partition: PartitionId, held: bool) -> Result<(), Error> {
+        let Some(own) = self.partitions.iter().find(|own| own.id == partition && !own.is_finished()) else { return Ok(()) };
+        self.queue.stop(partition);
+        if held {
+            return Ok(());
+        }
+        self.queue.start(partition, own.position).map_err(|code| client::sort(&self.thing, &self.topic, code))
+    }
+
     fn read(&mut self, max_records: usize, wait: Duration, out: &mut Vec<Batch>) -> Result<(), Error> {
         let (before, begun) = (out.len(), Instant::now());
         self.queue.serve();
@@ -169,6 +179,10 @@ impl Partition {
 
     /// Takes a message or the notice of the end; whatever lies beyond the bound only shows that it has been reached.
     fn take(&mut self, message: &Message<'_>) -> Result<(), RDKafkaErrorCode> {
+        // A partition that was held is fetched again from where it stands; nothing before that is new.
+        if message.offset < self.position && !matches!(message.payload, Err(code) if code != RDKafkaErrorCode::PartitionEOF) {
+            return Ok(());
+        }
         match message.payload {
             Ok(payload) => {
                 self.at_end = false;

@@ -66,6 +66,35 @@ fn reading_begins_at_the_offset_given() {
 }
 
 #[test]
+fn a_partition_that_is_held_brings_nothing_until_it_goes_on_where_it_stood() {
+    let broker = Broker::shared();
+    broker.create("held", 2);
+    broker.produce("held", 0, 0..5000);
+    broker.produce("held", 1, 10_000..15_000);
+    let source = open(broker, "held");
+    let mut reader = source.reader_from(&[(0, Some(0)), (1, Some(0))]).expect("a reader");
+    let (mut batches, begun) = (Vec::new(), Instant::now());
+    let of =
+        |batches: &[Batch], partition| batches.iter().filter(|batch| batch.partition == partition).cloned().collect::<Vec<_>>();
+    for held in [0, 1, 0, 1] {
+        reader.hold(held, true).expect("a partition that can be held");
+        let (before, other) = (numbers(&of(&batches, held)).len(), numbers(&of(&batches, 1 - held)).len());
+        while numbers(&of(&batches, 1 - held)).len() < (other + 700).min(5000) {
+            assert!(begun.elapsed() < PATIENCE, "nothing comes of the other one");
+            reader.read(500, Duration::from_millis(100), &mut batches).expect("a readable topic");
+        }
+        assert_eq!(numbers(&of(&batches, held)).len(), before, "partition {held} is held");
+        reader.hold(held, false).expect("a partition that can go on");
+    }
+    while numbers(&batches).len() < 10_000 {
+        assert!(begun.elapsed() < PATIENCE, "{} of 10000", numbers(&batches).len());
+        reader.read(500, Duration::from_millis(100), &mut batches).expect("a readable topic");
+    }
+    assert_eq!(numbers(&of(&batches, 0)), (0..5000).collect::<Vec<_>>(), "each once, in order");
+    assert_eq!(numbers(&of(&batches, 1)), (10_000..15_000).collect::<Vec<_>>(), "each once, in order");
+}
+
+#[test]
 fn offsets_that_are_gone_or_not_there_are_named_with_what_is() {
     let broker = Broker::shared();
     broker.create("gone", 1);
