@@ -21,6 +21,14 @@ pub enum Error {
         /// By what it is known.
         problem: String,
     },
+    /// The thing has more partitions than when it was opened; whoever opens it again gets them too.
+    #[error("{thing}: {problem}")]
+    Grown {
+        /// The thing, with its name.
+        thing: String,
+        /// What has come.
+        problem: String,
+    },
     /// The other side is away or refused for the moment; the same call may succeed later.
     #[error("{thing}: {problem}")]
     Unavailable {

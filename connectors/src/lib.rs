@@ -83,6 +83,11 @@ pub trait Source: Send {
     /// Lists the partitions, ascending.
     fn partitions(&self) -> &[PartitionId];
 
+    /// Returns the first offset that a partition holds.
+    fn earliest(&self, _partition: PartitionId) -> Offset {
+        0
+    }
+
     /// Says what is read in words that change when it is another thing of the same name, such as a topic deleted and created anew; `None` if
     /// its records cannot be read a second time. A source of one identity brings the same records at the same offsets.
     fn identity(&self) -> Option<String>;

@@ -10,7 +10,7 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -94,6 +94,16 @@ impl Kafka {
         let results = block_on(admin.create_topics(&topics, &AdminOptions::new())).expect("the broker answers");
         for result in results {
             result.unwrap_or_else(|(name, code)| panic!("cannot create the topic {name}: {code}"));
+        }
+    }
+
+    /// Raises the number of a topic's partitions.
+    pub fn grow(&self, topic: &str, partitions: usize) {
+        let admin: AdminClient<DefaultClientContext> = client(&self.address).create().expect("an admin client");
+        let wanted = [NewPartitions::new(topic, partitions)];
+        let results = block_on(admin.create_partitions(&wanted, &AdminOptions::new())).expect("the broker answers");
+        for result in results {
+            result.unwrap_or_else(|(name, code)| panic!("cannot add partitions to the topic {name}: {code}"));
         }
     }
 

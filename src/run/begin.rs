@@ -80,6 +80,17 @@ impl Beginning {
         known.or_else(|| self.records().flat_map(|record| &record.cuts).find(is_its).map(|cut| cut.start))
     }
 
+    /// Tells whether a partition has come after the job's beginning, as far back as it is known: then all that it holds is to be read.
+    pub(super) fn is_new(&self, source: usize, partition: PartitionId) -> bool {
+        let in_checkpoint = |known: &Checkpoint| known.watermarks.get(source).is_some_and(|watermark| watermark.knows(partition));
+        let in_start = |entry: &LogEntry| match entry {
+            LogEntry::Start(start) => Some(start.partitions.get(source).is_some_and(|known| known.contains(&partition))),
+            LogEntry::Epoch(_) => None,
+        };
+        let known = self.checkpoint.as_ref().map(in_checkpoint).or_else(|| self.repeat.iter().find_map(in_start));
+        known == Some(false)
+    }
+
     /// Returns, for each epoch that is to be repeated, where it ends in each of these partitions of a source.
     pub(super) fn planned(
         &self,

@@ -183,7 +183,11 @@ impl Connected {
     pub(super) fn source_part(&self, index: usize, worker: usize, peers: usize, begin: &Beginning) -> Result<SourcePart, Error> {
         let opened = &self.sources[index];
         let own = opened.own(index, worker, peers);
-        let starts: Vec<_> = own.iter().map(|&partition| (partition, begin.start_of(index, partition))).collect();
+        let start_of = |partition| {
+            let beginning = || begin.is_new(index, partition).then(|| opened.source().earliest(partition));
+            begin.start_of(index, partition).or_else(beginning)
+        };
+        let starts: Vec<_> = own.iter().map(|&partition| (partition, start_of(partition))).collect();
         let reader = if own.is_empty() { None } else { Some(opened.source().reader_from(&starts)?) };
         let planned = begin.planned(index, &own).collect();
         Ok(SourcePart { reader, planned, time_column: opened.time_column, since: begin.since() })

@@ -169,8 +169,8 @@ impl Error {
 
 /// Runs a job until its sources end (`bounded`), until `stop` is set and what has been read is committed, or until it fails.
 ///
-/// A process of a cluster that has lost another one forms the next incarnation by itself; other failures that may pass do so if the
-/// job is supervised.
+/// A process of a cluster that has lost another one begins the next incarnation by itself, and so does one whose source has more partitions
+/// than before; other failures that may pass do so if the job is supervised.
 ///
 /// # Errors
 /// See [`Error`]. Nothing is half-written: what sinks show is the newest epoch that they committed.
@@ -183,12 +183,16 @@ pub fn run(job: Job, plan: Plan, options: Options, stats: Arc<Stats>, stop: Arc<
             return Ok(Summary { events: stats.records(), seconds: started.elapsed().as_secs_f64() });
         };
         stats.ready.store(false, Ordering::Relaxed);
-        let lost = matches!(error, Error::PeerLost(_));
-        if stop.load(Ordering::Relaxed) || !(lost || options.supervise && error.may_pass()) {
+        let news = match &error {
+            Error::PeerLost(_) => Some("waiting for the cluster to be complete again"),
+            Error::Connector(freshet_connectors::Error::Grown { .. }) => Some("beginning anew with all of it"),
+            _ => None,
+        };
+        if stop.load(Ordering::Relaxed) || !(news.is_some() || options.supervise && error.may_pass()) {
             return Err(error);
         }
-        if lost {
-            tracing::warn!("{error}; waiting for the cluster to be complete again");
+        if let Some(news) = news {
+            tracing::warn!("{error}; {news}");
             continue;
         }
         if started.elapsed() > LONG_LIFE {

@@ -19,16 +19,14 @@ fn event(time: jiff::Timestamp) -> Option<Vec<u8>> {
 }
 
 /// Returns the records that the tables account for: all, and those refused.
-fn account(database: &Database) -> Option<(i64, i64)> {
-    let of = |column| {
-        let query = format!("SELECT {column}::bigint FROM freshet.ledger WHERE view = 'page_view_counts'");
-        postgres::Client::connect(&database.url, postgres::NoTls).ok()?.query_opt(&query, &[]).ok()?.map(|row| row.get(0))
-    };
-    Some((of("read")?, of("dead_letters")?))
+fn account(database: &Database) -> (Option<i64>, Option<i64>) {
+    let of = |column| database.number(&format!("SELECT {column}::bigint FROM freshet.ledger WHERE view = 'page_view_counts'"));
+    (of("read"), of("dead_letters"))
 }
 
-fn wait_for_account(running: &mut Running, database: &Database, expected: (i64, i64)) {
-    let there = wait_for(LIMIT, || account(database) == Some(expected) || !running.is_running());
+fn wait_for_account(running: &mut Running, database: &Database, (read, dead): (i64, i64)) {
+    let expected = (Some(read), Some(dead));
+    let there = wait_for(LIMIT, || account(database) == expected || !running.is_running());
     assert!(there && running.is_running(), "{:?} is not {expected:?}\n{}", account(database), running.output());
 }
 

@@ -7,6 +7,7 @@ mod existing_tables;
 mod freshness;
 mod future_events;
 mod letters;
+mod new_partitions;
 mod pipelines;
 mod refusals;
 mod starts;

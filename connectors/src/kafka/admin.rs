@@ -1,4 +1,4 @@
-//! Questions to the brokers for which the `rdkafka` crate has no words: a group's offset with the text beside it, a topic's id, and
+//! Questions to the brokers for which the `rdkafka` crate has no words: a group's offset with the text beside it, a topic's id and size, and
 //! an offset that goes into a producer's transaction.
 //!
 //! The questions are put through a client that exists already, a producer's or a consumer's: a client of its own would be three
@@ -110,19 +110,27 @@ pub(super) fn controller<C: ClientContext>(client: &Client<C>) -> Option<i32> {
     (id >= 0).then_some(id)
 }
 
-/// The question for a topic's id, which may be put without waiting for the answer.
-pub(super) struct TopicId {
+/// What tells one topic from another of the same name, and from its former self.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Described {
+    /// Another one after it has been deleted and created anew; `None` if the brokers are too old for ids.
+    pub(super) id: Option<String>,
+    pub(super) partitions: usize,
+}
+
+/// The question for a topic's id and size, which may be put without waiting for the answer.
+pub(super) struct Description {
     question: Question,
 }
 
-impl TopicId {
+impl Description {
     /// Puts the question to a broker, or to the controller; it is given up after a time. The client must outlive it (invariant 1).
     pub(super) fn ask<C: ClientContext>(
         client: &Client<C>,
         topic: &str,
         broker: Option<i32>,
         wait: Duration,
-    ) -> Result<TopicId, Code> {
+    ) -> Result<Description, Code> {
         let topic = CString::new(topic).map_err(|_| Code::InvalidTopic)?;
         let question = Question::new(client, ffi::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, wait);
         if let Some(broker) = broker {
@@ -137,17 +145,17 @@ impl TopicId {
             ffi::rd_kafka_DescribeTopics(client.native_ptr(), topics, question.options, question.queue);
             ffi::rd_kafka_TopicCollection_destroy(topics);
         }
-        Ok(TopicId { question })
+        Ok(Description { question })
     }
 
-    /// Waits for the answer, the topic's id or `None` if the brokers give it none; `None` if there is no answer yet.
-    pub(super) fn wait(&self, wait: Duration) -> Option<Result<Option<String>, Code>> {
+    /// Waits for the answer; `None` if there is none yet.
+    pub(super) fn wait(&self, wait: Duration) -> Option<Result<Described, Code>> {
         let answer = self.question.answer(wait)?;
-        Some(answer.check().and_then(|()| read_topic_id(&answer)))
+        Some(answer.check().and_then(|()| read_description(&answer)))
     }
 }
 
-fn read_topic_id(answer: &Answer) -> Result<Option<String>, Code> {
+fn read_description(answer: &Answer) -> Result<Described, Code> {
     // SAFETY: the event holds the answer to a question for topics and is alive; what it lends is read while it is, and whether it is
     // null or empty is asked first (invariant 3).
     unsafe {
@@ -164,7 +172,10 @@ fn read_topic_id(answer: &Answer) -> Result<Option<String>, Code> {
         let id = ffi::rd_kafka_TopicDescription_topic_id(*topics);
         let zero = ffi::rd_kafka_Uuid_least_significant_bits(id) == 0 && ffi::rd_kafka_Uuid_most_significant_bits(id) == 0;
         let text = ffi::rd_kafka_Uuid_base64str(id);
-        Ok((!zero && !text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned()))
+        let id = (!zero && !text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned());
+        let mut partitions = 0;
+        ffi::rd_kafka_TopicDescription_partitions(*topics, &mut partitions);
+        Ok(Described { id, partitions })
     }
 }
 

@@ -121,7 +121,8 @@ impl KafkaSource {
         let consumer = BaseConsumer::from_config_and_context(&config, context).map_err(|e| client::refused(&thing, &e))?;
         let topic = &self.address.topic;
         let queue = BatchQueue::new(consumer, topic).map_err(|code| client::sort(&thing, topic, code))?;
-        let identity = Identity::new(self.id.clone(), self.stand_in);
+        let known = (!self.options.bounded).then_some(self.partitions.len());
+        let identity = Identity::new(self.id.clone(), known, self.stand_in);
         KafkaReader::new(thing, topic, identity, queue, &self.options, stretches)
     }
 }
@@ -129,6 +130,10 @@ impl KafkaSource {
 impl Source for KafkaSource {
     fn partitions(&self) -> &[PartitionId] {
         &self.partitions
+    }
+
+    fn earliest(&self, partition: PartitionId) -> Offset {
+        self.stretches.iter().find(|stretch| stretch.partition == partition).map_or(0, |stretch| *stretch.held.start())
     }
 
     fn identity(&self) -> Option<String> {

@@ -15,7 +15,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use super::address::Address;
-use super::admin::{self, TopicId};
+use super::admin::{self, Description};
 use super::client::{self, Context};
 use crate::Error;
 
@@ -99,9 +99,9 @@ impl<'a> Inquiry<'a> {
     /// ids.
     pub(super) fn id(&self) -> Result<Option<String>, Error> {
         let topic = &self.address.topic;
-        let asked = TopicId::ask(self.consumer.client(), topic, self.stand_in(), self.timeout);
+        let asked = Description::ask(self.consumer.client(), topic, self.stand_in(), self.timeout);
         let answer = asked.and_then(|asked| asked.wait(self.timeout).ok_or(Code::RequestTimedOut)?);
-        answer.map_err(|code| client::sort(self.thing, topic, code))
+        answer.map(|described| described.id).map_err(|code| client::sort(self.thing, topic, code))
     }
 
     /// Returns a broker to put questions to if none of the brokers is the controller.

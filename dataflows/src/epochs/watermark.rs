@@ -51,6 +51,12 @@ impl Watermark {
         self.partitions = partitions.iter().map(|partition| (*partition, begun(partition))).collect();
     }
 
+    /// Tells whether a run has begun with this partition.
+    #[must_use]
+    pub fn knows(&self, partition: PartitionId) -> bool {
+        self.partitions.contains_key(&partition)
+    }
+
     /// Returns the watermark.
     #[must_use]
     pub fn value(&self) -> Timestamp {

@@ -90,6 +90,18 @@ fn the_files_of_a_folder_are_partitions_and_none_starves() {
 }
 
 #[test]
+fn a_file_that_is_held_brings_nothing_until_it_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.ndjson"), "{\"n\":0}\n{\"n\":1}\n").unwrap();
+    std::fs::write(folder.path().join("b.ndjson"), "{\"n\":10}\n{\"n\":11}\n").unwrap();
+    let mut reader = open(folder.path(), options(true)).reader(&[0, 1]).unwrap();
+    reader.hold(0, true).unwrap();
+    assert_eq!(numbers(&read_until(&mut *reader, 1, finished)), [(1, 0, 10), (1, 1, 11)]);
+    reader.hold(0, false).unwrap();
+    assert_eq!(numbers(&read_until(&mut *reader, 1, finished)), [(0, 0, 0), (0, 1, 1)]);
+}
+
+#[test]
 fn an_oversized_line_is_one_dead_letter_in_its_place() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.ndjson");
