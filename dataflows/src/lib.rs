@@ -13,6 +13,7 @@ pub mod lower;
 pub mod operators;
 pub mod outlet;
 pub mod plan;
+pub mod saved;
 pub mod saving;
 pub mod sql;
 pub mod state;

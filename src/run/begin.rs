@@ -2,28 +2,33 @@
 //!
 //! ```text
 //! open       take the lease, raise the generation; the newest valid checkpoint
-//! known      what the former run said of itself: the job must be the same, the sources are opened as the same
+//! known      what the former run said of itself: the job must be the same but for views that come or go, the sources are opened as the same
 //!            (sources and sinks are opened; sinks are fenced and say what they hold)
 //! begin      read the log, pick checkpoint and epochs to repeat, log this run's start
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
 use freshet_dataflows::epochs::{Checkpoint, EpochRecord, LogEntry, Start};
+use freshet_dataflows::saved::Saved;
 use freshet_model::{Epoch, Offset, PartitionId, Timestamp};
 use freshet_protocol::{Durable, Held, resume};
 use freshet_recovery::{self as recovery, Entry, State};
 use serde::{Deserialize, Serialize};
 
 use super::Error;
+use super::change::{Change, compare};
+use super::parts::{Part, Parts};
 
 /// What a run says of itself in the log and in checkpoints.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Known {
     /// The parts of the job, in words that change when a part does.
-    pub(super) job: BTreeMap<String, String>,
+    pub(super) job: Parts,
+    /// What its folds save.
+    pub(super) saved: Vec<Saved>,
     /// For each source what it reads; `None` if it cannot be read a second time.
     pub(super) identities: Vec<Option<String>>,
 }
@@ -48,6 +53,8 @@ pub(super) struct Beginning {
     /// The generation that took the checkpoint.
     pub(super) taken_by: u64,
     pub(super) checkpoint: Option<Checkpoint>,
+    /// What the folds of its job saved.
+    pub(super) saved: Vec<Saved>,
     /// What the log tells after that; the last entry is the start of this run.
     pub(super) repeat: Vec<LogEntry>,
 }
@@ -56,7 +63,7 @@ impl Beginning {
     /// Begins with nothing, and keeps nothing.
     pub(super) fn anew(partitions: Vec<Vec<PartitionId>>) -> Beginning {
         let start = Start { time: Timestamp::now(), partitions };
-        Beginning { taken_by: 0, checkpoint: None, repeat: vec![LogEntry::Start(start)] }
+        Beginning { repeat: vec![LogEntry::Start(start)], ..Beginning::default() }
     }
 
     /// Returns the first epoch of the run, and the watermarks of the sources in it.
@@ -138,19 +145,23 @@ impl Leader {
         Ok(Leader { state, newest, known: known.map(|started| started.known) })
     }
 
-    /// Returns what the former run read, source by source, if this is the same job.
-    pub(super) fn compare(&self, job: &BTreeMap<String, String>) -> Result<Option<Vec<Option<String>>>, Error> {
+    /// Returns what the former run read, source by source, if this is the same job but for views that have come or gone; `inputs` names for each view the
+    /// views that it reads.
+    pub(super) fn compare(
+        &self,
+        job: &Parts,
+        inputs: &BTreeMap<String, BTreeSet<String>>,
+    ) -> Result<Option<Vec<Option<String>>>, Error> {
         let Some(known) = &self.known else { return Ok(None) };
-        let changed = job.iter().filter(|(part, words)| known.job.get(*part) != Some(words));
-        let mut differences: Vec<String> = changed
-            .map(|(part, words)| match known.job.get(part) {
-                None => format!("{part} is new"),
-                Some(was) => format!("{part} is now {words}, and was {was}"),
-            })
-            .collect();
-        differences.extend(known.job.keys().filter(|part| !job.contains_key(*part)).map(|part| format!("{part} is gone")));
-        if !differences.is_empty() {
-            return Err(Error::Changed(differences.join("; ")));
+        let Change { allowed, refused } = compare(&known.job, job, inputs);
+        if !refused.is_empty() {
+            return Err(Error::Changed(refused.join("; ")));
+        }
+        if !allowed.is_empty() {
+            let changes = allowed.join("; ");
+            tracing::warn!(
+                "the job has changed: {changes}. A new view counts what is read from now on; windows that are open now will lack what came before"
+            );
         }
         Ok(Some(known.identities.clone()))
     }
@@ -160,8 +171,14 @@ impl Leader {
         let newest = self.newest.take();
         let from = newest.as_ref().map_or(0, |(id, _)| id.epoch + 1);
         let mut log = self.state.read_log(from)?;
+        // A sink that the checkpoint's job did not have lacks nothing of what came before.
+        let is_new = |held: &&Held| {
+            let had = |(_, kept): &(_, Kept)| kept.known.job.contains_key(&Part::Sink(held.sink.clone()));
+            held.epoch.is_none() && newest.as_ref().is_some_and(|newest| !had(newest))
+        };
+        let held: Vec<_> = held.iter().filter(|held| !is_new(held)).cloned().collect();
         let durable = Durable { log: log.first..log.next, checkpoints: newest.iter().map(|(id, _)| id.epoch).collect() };
-        let picked = resume(&durable, held)?;
+        let picked = resume(&durable, &held)?;
         let checkpoint = newest.filter(|(id, _)| Some(id.epoch) == picked.checkpoint);
         if picked.replay.start < from {
             log = self.state.read_log(picked.replay.start)?;
@@ -171,12 +188,14 @@ impl Leader {
         if picked.replay.is_empty() && checkpoint.as_ref().is_some_and(is_over) {
             return Err(Error::Finished);
         }
+        check_job(&log, &picked.replay, &known)?;
         let mut repeat = entries(&log, &picked.replay)?;
         let start = Start { time: Timestamp::now(), partitions };
         self.state.begin(log.next, &encode(&Started { known, start: start.clone() })?)?;
         repeat.push(LogEntry::Start(start));
         let taken_by = checkpoint.as_ref().map_or(0, |(id, _)| id.generation);
-        Ok(Beginning { taken_by, checkpoint: checkpoint.map(|(_, kept)| kept.checkpoint), repeat })
+        let (checkpoint, saved) = checkpoint.map(|(_, kept)| (kept.checkpoint, kept.known.saved)).unzip();
+        Ok(Beginning { taken_by, checkpoint, saved: saved.unwrap_or_default(), repeat })
     }
 }
 
@@ -192,9 +211,27 @@ fn newest_valid(state: &State) -> Result<Option<(recovery::Checkpoint, Kept)>, E
     Ok(None)
 }
 
+/// Requires that epochs that are to be repeated were sealed by this job and no former one: a view that it had is gone, and one that it had not must not see
+/// what came before it.
+fn check_job(log: &recovery::Log, replay: &Range<Epoch>, known: &Known) -> Result<(), Error> {
+    let mut is_same = true;
+    for entry in &log.entries {
+        match entry {
+            Entry::Start { payload, .. } => {
+                is_same = decode::<Started>(payload, "a start in the epoch log")?.known.job == known.job;
+            }
+            Entry::Epoch { epoch, .. } if replay.contains(epoch) && !is_same => {
+                return Err(Error::Unfinished { from: replay.start, to: *epoch });
+            }
+            Entry::Epoch { .. } => {}
+        }
+    }
+    Ok(())
+}
+
 /// Reads what the log tells of these epochs, and of the starts that come with them.
 fn entries(log: &recovery::Log, replay: &Range<Epoch>) -> Result<Vec<LogEntry>, Error> {
-    let mut generations = std::collections::BTreeSet::new();
+    let mut generations = BTreeSet::new();
     let mut repeat = Vec::new();
     for entry in &log.entries {
         match entry {

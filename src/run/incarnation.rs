@@ -8,12 +8,14 @@
 //!   └────────────── where to begin ────────────────────▶ read and compute
 //! ```
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use freshet_cluster::{Forming, Listener, Member, Role};
-use freshet_dataflows::plan::Plan;
+use freshet_dataflows::plan::{Input, Plan, View};
+use freshet_dataflows::saved::saved;
 use freshet_model::{Epoch, Timestamp};
 use freshet_protocol::Held;
 use freshet_recovery::Files;
@@ -100,7 +102,8 @@ impl<'a> Incarnations<'a> {
             reset: greeting.reset,
         };
         let (connected, parts) = connect::connect(&purpose, Arc::clone(&self.plan))?;
-        let known = Known { job: parts::parts(self.job), identities: connected.identities() };
+        let (job, saved) = (parts::parts(self.job), saved(&self.plan, &connected.lowered));
+        let known = Known { job, saved, identities: connected.identities() };
         let begin = begin(&mut leader, forming.as_mut(), &connected, &parts, &known)?;
         self.reset = self.reset && self.state_url.is_none();
         tell(&begin, began);
@@ -126,8 +129,21 @@ impl<'a> Incarnations<'a> {
     }
 
     fn greet(&self, leader: &Leader) -> Result<Greeting, Error> {
-        let identities = leader.compare(&parts::parts(self.job))?;
+        let identities = leader.compare(&parts::parts(self.job), &self.inputs())?;
         Ok(Greeting { generation: leader.state.generation(), identities, reset: self.reset })
+    }
+
+    /// Names for each view the other views that it reads.
+    fn inputs(&self) -> BTreeMap<String, BTreeSet<String>> {
+        let views = &self.plan.views;
+        let mut inputs = BTreeMap::<_, BTreeSet<_>>::new();
+        for view in views {
+            let read =
+                view.inputs.iter().filter_map(|&input| if let Input::View(view) = input { Some(&views[view]) } else { None });
+            let others = read.map(View::shown_name).filter(|name| *name != view.shown_name());
+            inputs.entry(view.shown_name().to_owned()).or_default().extend(others.map(str::to_owned));
+        }
+        inputs
     }
 
     /// Forms the cluster, if there is one; returns what process 0 says to all.

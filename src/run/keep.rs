@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use freshet_dataflows::epochs::{Checkpoint, EpochRecord};
+use freshet_dataflows::lower::Fold;
 use freshet_dataflows::outlet::Outlet;
+use freshet_dataflows::saved::{Conversion, Saved, saved};
 use freshet_dataflows::saving::{Restore, Save, SaveOutlet, Stores};
 use freshet_model::Epoch;
 use freshet_recovery::{self as recovery, Files, Part, State};
@@ -105,17 +107,28 @@ pub(super) fn no_stores() -> Stores {
 }
 
 /// Opens what one worker restores, and starts the thread that saves its states.
-pub(super) fn stores(files: &Files, generation: u64, beginning: &Beginning, shared: &Arc<Shared>) -> Stores {
+pub(super) fn stores(
+    files: &Files,
+    generation: u64,
+    beginning: &Beginning,
+    connected: &Connected,
+    shared: &Arc<Shared>,
+) -> Stores {
     let id = beginning
         .checkpoint
         .as_ref()
         .map(|checkpoint| recovery::Checkpoint { epoch: checkpoint.epoch, generation: beginning.taken_by });
     let (from, failed) = (files.clone(), Arc::clone(shared));
+    let conversions = conversions(beginning, connected);
     let restore = move |fold: usize, hashes: RangeInclusive<u64>| -> Restore {
-        let Some(id) = id else { return Box::new(std::iter::empty()) };
+        let known = conversions.get(fold).expect("invariant: whatever has a state is named by `saved`").clone();
+        let (Some(id), Some((place, conversion))) = (id, known) else { return Box::new(std::iter::empty()) };
         let failed = Arc::clone(&failed);
-        match from.parts(id, &fold_name(fold), hashes) {
-            Ok(entries) => Box::new(entries.map_while(move |entry| entry.map_err(|error| failed.fail(error)).ok())),
+        match from.parts(id, &fold_name(place), hashes) {
+            Ok(entries) => {
+                let entries = entries.map_while(move |entry| entry.map_err(|error| failed.fail(error)).ok());
+                Box::new(entries.filter_map(move |(key, value)| Some((key, conversion.convert(value)?))))
+            }
             Err(error) => {
                 failed.fail(error);
                 Box::new(std::iter::empty())
@@ -135,6 +148,16 @@ pub(super) fn stores(files: &Files, generation: u64, beginning: &Beginning, shar
         Box::new(move |activator| outlet(fold, hashes, sender, activator))
     };
     Stores { restore: Box::new(restore), save: Box::new(save) }
+}
+
+/// Finds for each fold the one that the checkpoint's job saved under the same name, and how its states are read; `None` if it is new.
+fn conversions(beginning: &Beginning, connected: &Connected) -> Vec<Option<(usize, Conversion)>> {
+    let folds = connected.lowered.folds.iter();
+    let of = |(to, fold): (Saved, &Fold)| {
+        let place = beginning.saved.iter().position(|from| from.fold == to.fold)?;
+        Some((place, Conversion::new(&beginning.saved[place], &to, fold)))
+    };
+    saved(&connected.plan, &connected.lowered).into_iter().zip(folds).map(of).collect()
 }
 
 /// What a worker has saved of one fold.

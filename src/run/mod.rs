@@ -13,7 +13,7 @@
 //! | file | what |
 //! |---|---|
 //! | `incarnation` | one passage from the state to the end, alone or in a cluster |
-//! | `begin`, `parts` | what the state says of where to begin, and whether it is of this job |
+//! | `begin`, `parts`, `change` | what the state says of where to begin, and whether it is of this job |
 //! | `connect` | sources and sinks, opened and fenced |
 //! | `workers` | the dataflow's ways to the outside |
 //! | `reader`, `committer`, `appender`, `keep` | the threads |
@@ -22,6 +22,7 @@
 mod ahead;
 mod appender;
 mod begin;
+mod change;
 mod committer;
 mod connect;
 mod incarnation;
@@ -37,6 +38,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use freshet_dataflows::plan::Plan;
+use freshet_model::Epoch;
 
 pub use shared::Shared;
 
@@ -109,6 +111,16 @@ pub enum Error {
         "the job has changed since its state was made: {0}; change it back, give the job another name, or start once with --reset to compute everything anew"
     )]
     Changed(String),
+    /// The former job has left something to be repeated.
+    #[error(
+        "the job has changed, and epochs {from} to {to} of the former one would have to be repeated; start the former job once and stop it with Ctrl-C, then start the changed one, or start once with --reset to compute everything anew"
+    )]
+    Unfinished {
+        /// The first epoch that would be repeated.
+        from: Epoch,
+        /// One that the former job sealed.
+        to: Epoch,
+    },
     /// The state was written by another version of the program.
     #[error("{0}; start the version that wrote it, or once with --reset to compute everything anew from the sources")]
     OtherVersion(String),
@@ -148,7 +160,7 @@ impl Error {
     #[must_use]
     pub fn class(&self) -> Class {
         match self {
-            Error::Job(_) | Error::Changed(_) | Error::Finished => Class::Usage,
+            Error::Job(_) | Error::Changed(_) | Error::Unfinished { .. } | Error::Finished => Class::Usage,
             Error::Connector(freshet_connectors::Error::Fenced { .. }) | Error::State(freshet_recovery::Error::Fenced { .. }) => {
                 Class::Fenced
             }

@@ -1,17 +1,48 @@
-//! The parts of a job that its state depends on, in words: a later run must find the same.
+//! The parts of a job that its state depends on, in words: a later run must find the same, but for views that have come or gone.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use freshet_dataflows::sql;
+use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 
 use crate::job::Job;
 
+/// A part of a job.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) enum Part {
+    Source(String),
+    View(String),
+    Sink(String),
+    /// What a sink holds: a view, or a source.
+    Held {
+        sink: String,
+        what: String,
+    },
+    /// A place of dead letters or late events, by its table in the job file.
+    Letters(String),
+}
+
+/// The parts, each with what its state depends on.
+pub(super) type Parts = BTreeMap<Part, String>;
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Part::Source(name) => write!(f, "source '{name}'"),
+            Part::View(name) => write!(f, "view '{name}'"),
+            Part::Sink(name) => write!(f, "sink '{name}'"),
+            Part::Held { sink, what } => write!(f, "'{what}' in sink '{sink}'"),
+            Part::Letters(table) => write!(f, "[{table}]"),
+        }
+    }
+}
+
 /// Describes each part of a job. Where sources and sinks are is not among it: brokers and databases may move.
-pub(super) fn parts(job: &Job) -> BTreeMap<String, String> {
-    let mut parts = BTreeMap::new();
-    for source in &job.sources {
+pub(super) fn parts(job: &Job) -> Parts {
+    let mut parts = Parts::new();
+    for (index, source) in job.sources.iter().enumerate() {
         let columns: Vec<String> =
             source.columns.iter().map(|column| format!("{} {}", column.name, column.column_type)).collect();
         let mut words = format!("({})", columns.join(", "));
@@ -20,23 +51,25 @@ pub(super) fn parts(job: &Job) -> BTreeMap<String, String> {
                 write!(words, " with watermark of {} less {:?}, idle after {:?}", time.name, source.delay, source.idle_timeout);
             let _ = write!(words, ", at most {:?} in the future", source.max_future_skew);
         }
-        let _ = write!(words, ", records of at most {} bytes", source.max_record_bytes);
-        parts.insert(format!("source '{}'", source.name), words);
+        let _ = write!(words, ", records of at most {} bytes, number {}", source.max_record_bytes, index + 1);
+        parts.insert(Part::Source(source.name.clone()), words);
     }
     for view in &job.views {
         // Without the keys, and with the contents of models.
         let sql = sql::identity(&view.sql, &job.functions);
         let sql: Vec<&str> = sql.split_whitespace().collect();
         let words = format!("\"{}\" by key [{}], emitting {:?}", sql.join(" "), view.key.join(", "), view.emit);
-        parts.insert(format!("view '{}'", view.name), words);
+        parts.insert(Part::View(view.name.clone()), words);
     }
     for sink in &job.sinks {
         let scheme = sink.url.split_once("://").map_or("", |(scheme, _)| scheme);
-        parts.insert(format!("sink '{}'", sink.name), format!("{scheme} with {}", sink.reads.join(", ")));
+        parts.insert(Part::Sink(sink.name.clone()), scheme.to_owned());
+        let held = |what: &String| (Part::Held { sink: sink.name.clone(), what: what.clone() }, String::new());
+        parts.extend(sink.reads.iter().map(held));
     }
     for place in job.dead_letters.iter().chain(&job.late_events) {
         let scheme = place.url.split_once("://").map_or("", |(scheme, _)| scheme);
-        parts.insert(format!("[{}]", place.name()), scheme.to_owned());
+        parts.insert(Part::Letters(place.name().to_owned()), scheme.to_owned());
     }
     parts
 }

@@ -137,7 +137,7 @@ fn wiring(work: &Work, own: WorkerParts, place: (usize, usize), sources: &Arc<Mu
 
 fn stores(work: &Work) -> Stores {
     match &work.files {
-        Some((files, generation)) => keep::stores(files, *generation, &work.begin, &work.shared),
+        Some((files, generation)) => keep::stores(files, *generation, &work.begin, &work.connected, &work.shared),
         None => keep::no_stores(),
     }
 }

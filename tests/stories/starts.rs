@@ -85,6 +85,63 @@ fn a_job_that_was_stopped_goes_on_from_its_checkpoint_and_one_that_has_changed_i
     assert!(two_minutes(), "no row of the former view is left");
 }
 
+/// Requires that a view's table holds each event once that the ledger says was counted.
+fn check_counted(job: &Job, view: &str, column: &str) {
+    let counted = number(job.folder(), &format!("SELECT counted FROM freshet_ledger WHERE view = '{view}'")).expect("a ledger");
+    assert!(counted > 0.0, "{view} has counted something");
+    assert_eq!(number(job.folder(), &format!("SELECT sum({column}) FROM {view}")), Some(counted), "{view}");
+}
+
+#[test]
+fn views_come_and_go_after_a_clean_stop_and_the_others_go_on() {
+    const KINDS: &str = r#"
+[view.kinds]
+sql = "SELECT window_start, window_end, event_type, count(*) AS events FROM tumble(user_activity, INTERVAL '1 minute') GROUP BY window_start, window_end, event_type"
+"#;
+    let (few, more) = (r#""user_sessions"]"#, r#""user_sessions", "kinds"]"#);
+    let job = Job::generated("rate=2000");
+    let mut first = job.run().args("-w 2").start();
+    wait_for_progress(&job, 0, &mut first);
+    first.interrupt();
+    first.wait(LIMIT).expect_success("the first run");
+    let (epoch, read) = progress(job.folder()).expect("tables");
+
+    let job = job.replace(few, more).append(KINDS);
+    let mut second = job.run().args("-w 3").start();
+    wait_for_progress(&job, epoch, &mut second);
+    assert!(second.output().contains("view 'kinds' is new"), "{}", second.output());
+    second.signal("KILL");
+    second.wait(LIMIT);
+    let (epoch, _) = progress(job.folder()).expect("tables");
+
+    // What the job with the new view has left must not be repeated by one without it.
+    let job = job.replace(KINDS, "").replace(more, few);
+    let refused = job.run().run(LIMIT);
+    refused.expect_error(2);
+    assert!(refused.stderr.contains("start the former job once and stop it"), "{}", refused.stderr);
+
+    let job = job.replace(few, more).append(KINDS);
+    let mut third = job.run().start();
+    wait_for_progress(&job, epoch, &mut third);
+    third.interrupt();
+    third.wait(LIMIT).expect_success("the third run");
+    check_counted(&job, "page_view_counts", "view_count");
+    check_counted(&job, "kinds", "events");
+    let since = number(job.folder(), "SELECT read FROM freshet_ledger WHERE view = 'kinds'");
+    let all = progress(job.folder()).expect("tables").1;
+    assert_eq!(since, Some((all - read) as f64), "the new view has read what came after the first run");
+
+    let job = job.replace(KINDS, "").replace(more, few);
+    let mut fourth = job.run().start();
+    let (epoch, _) = progress(job.folder()).expect("tables");
+    wait_for_progress(&job, epoch, &mut fourth);
+    assert!(fourth.output().contains("view 'kinds' is gone"), "{}", fourth.output());
+    fourth.interrupt();
+    fourth.wait(LIMIT).expect_success("the fourth run");
+    check_counted(&job, "page_view_counts", "view_count");
+    check_counted(&job, "kinds", "events");
+}
+
 #[test]
 fn a_bounded_run_that_has_ended_is_not_run_again_without_being_told() {
     let job = Job::generated("events=5000&rate=0&span=10m");

@@ -15,10 +15,11 @@ use freshet_dataflows::epochs::sequencer::{Begin, Options};
 use freshet_dataflows::epochs::watermark::Lateness;
 use freshet_dataflows::epochs::{Checkpoint, EpochRecord, LogEntry, Start};
 use freshet_dataflows::keys::key_hash;
-use freshet_dataflows::lower::lower;
+use freshet_dataflows::lower::{Fold, lower};
 use freshet_dataflows::operators::drain::SinkEpoch;
 use freshet_dataflows::outlet::Outlet;
 use freshet_dataflows::plan::{Emit, Input, Plan, SourcePlan};
+use freshet_dataflows::saved::{Conversion, Saved, saved};
 use freshet_dataflows::saving::{Restore, Save, SaveOutlet, Stores};
 use freshet_dataflows::sql::{ViewDefinition, plan};
 use freshet_model::{Column, Commit, Epoch, LedgerRow, Timestamp};
@@ -67,6 +68,8 @@ struct World {
     log: Vec<LogEntry>,
     saving: BTreeMap<(Epoch, usize), States>,
     checkpoints: Vec<(Checkpoint, BTreeMap<usize, States>)>,
+    /// What the last run computed.
+    plan: Option<Arc<Plan>>,
 }
 
 pub(crate) type States = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -120,6 +123,21 @@ pub(crate) fn run_with_crashes_beside_the_clock(
     crash(views, events, workers, Run { seed, skew: SKEW, tick: 400_000, ..Run::default() })
 }
 
+/// Runs some views over the first so many events of each partition, stops, and goes on with other views. Returns the first epoch of those, too.
+pub(crate) fn run_with_other_views(
+    [before, after]: [&[(&str, &str)]; 2],
+    events: &[Vec<Event>],
+    seen: usize,
+    seed: u64,
+) -> (Outcome, Epoch) {
+    let (world, clock) = (Arc::default(), Arc::new(AtomicI64::new(0)));
+    let first: Vec<_> = events.iter().map(|events| events[..seen.min(events.len())].to_vec()).collect();
+    execute(&Arc::new(planned(before)), &first, Run { workers: 2, seed, bounded: false, ..Run::default() }, &world, &clock);
+    let since = world.lock().expect("no worker panicked").held.map_or(0, |held| held + 1);
+    execute(&Arc::new(planned(after)), events, Run { workers: 3, seed, ..Run::default() }, &world, &clock);
+    (outcome(&world), since)
+}
+
 fn crash(views: &[(&str, &str)], events: &[Vec<Event>], workers: &[usize], run: Run) -> Outcome {
     let run = |(index, &workers): (usize, &usize)| {
         let seed = run.seed.wrapping_add(index as u64);
@@ -138,6 +156,10 @@ fn outcome_of(views: &[(&str, &str)], events: &[Vec<Event>], runs: &[Run]) -> Ou
         execute(&plan, events, *run, &world, &clock);
         clock.fetch_add(500 * run.tick, Ordering::Relaxed);
     }
+    outcome(&world)
+}
+
+fn outcome(world: &Mutex<World>) -> Outcome {
     let mut world = world.lock().expect("no worker panicked");
     let mut outcome = std::mem::take(&mut world.outcome);
     outcome.late.sort();
@@ -192,11 +214,18 @@ impl Shared {
         state.log.push(LogEntry::Start(Start { time, partitions }));
         let held = state.held;
         let mut usable = state.checkpoints.iter().rev().filter(|(checkpoint, _)| Some(checkpoint.epoch) <= held);
-        let checkpoint = usable.nth(usize::try_from(run.seed % 2).expect("small")).cloned();
+        // Other views need the newest one, after which nothing is to be repeated.
+        let former = state.plan.clone().filter(|former| !Arc::ptr_eq(former, plan));
+        let passed_over = if former.is_some() { 0 } else { usize::try_from(run.seed % 2).expect("small") };
+        let mut checkpoint = usable.nth(passed_over).cloned();
+        if let (Some(former), Some((_, states))) = (former, &mut checkpoint) {
+            *states = converted(states, &former, plan);
+        }
         let after = checkpoint.as_ref().map_or(0, |(checkpoint, _)| {
             let is_it = |entry: &LogEntry| record(entry).is_some_and(|record| record.epoch == checkpoint.epoch);
             state.log.iter().position(is_it).expect("the log has the checkpoint's epoch") + 1
         });
+        state.plan = Some(Arc::clone(plan));
         Shared {
             plan: Arc::clone(plan),
             events: events.to_vec(),
@@ -280,6 +309,19 @@ fn sequencer(shared: &Arc<Shared>) -> Options {
         checkpointed,
         diverged: Box::new(|divergence| panic!("{divergence:?}")),
     }
+}
+
+/// Gives the states that the folds of one plan have saved to those of another.
+fn converted(states: &BTreeMap<usize, States>, from: &Plan, to: &Plan) -> BTreeMap<usize, States> {
+    let (names, lowered) = (saved(from, &lower(from)), lower(to));
+    let folds = saved(to, &lowered).into_iter().zip(&lowered.folds).enumerate();
+    let convert = |(index, (name, fold)): (usize, (Saved, &Fold))| {
+        let place = names.iter().position(|from| from.fold == name.fold)?;
+        let conversion = Conversion::new(&names[place], &name, fold);
+        let entries = states.get(&place).cloned().unwrap_or_default().into_iter();
+        Some((index, entries.filter_map(|(key, value)| Some((key, conversion.convert(value)?))).collect()))
+    };
+    folds.filter_map(convert).collect()
 }
 
 /// Keeps states in memory.

@@ -7,7 +7,7 @@ mod feed;
 mod harness;
 mod naive;
 
-use harness::{Event, MINUTE, Outcome, SKEW, run, run_with_crashes, run_with_crashes_beside_the_clock};
+use harness::{Event, MINUTE, Outcome, SKEW, run, run_with_crashes, run_with_crashes_beside_the_clock, run_with_other_views};
 use proptest::prelude::*;
 
 const VIEWS: &[(&str, &str)] = &[
@@ -93,6 +93,27 @@ proptest! {
     fn what_is_too_far_ahead_follows_from_the_log_also_after_crashes(events in events(), seed in any::<u64>()) {
         let outcome = run_with_crashes_beside_the_clock(VIEWS, &events, &[1, 3, 2, 1], seed);
         check_with(&outcome, &events, SKEW);
+    }
+
+    #[test]
+    fn views_come_and_go_while_the_others_stay(events in events(), seen in 0usize..60, seed in any::<u64>()) {
+        // The pages and the totals are by page: they share a fold.
+        let of = |names: &[&str]| names.iter().map(|name| VIEWS[VIEWS.iter().position(|view| view.0 == *name).expect("a view")]).collect::<Vec<_>>();
+        let (before, after) = (of(&["sessions", "pages"]), of(&["active", "totals", "pages"]));
+        let (outcome, since) = run_with_other_views([&before, &after], &events, seen, seed);
+        let (first, _) = outcome.records.split_at(outcome.records.partition_point(|record| record.epoch < since));
+        // The first run ends as soon as one worker has nothing left.
+        let mut read = vec![0; events.len()];
+        for cut in first.iter().flat_map(|record| &record.cuts) {
+            read[usize::try_from(cut.partition).expect("small")] = usize::try_from(cut.end).expect("small");
+        }
+        let read: Vec<_> = events.iter().zip(read).map(|(events, end)| events[..end].to_vec()).collect();
+        let gone = naive::tables(&read, first, i64::MAX);
+        let new = naive::tables_since(since, &events, &outcome.records, i64::MAX);
+        let stays = naive::tables(&events, &outcome.records, i64::MAX);
+        for (name, expected) in [("sessions", &gone), ("pages", &stays), ("active", &new), ("totals", &new)] {
+            prop_assert_eq!(&outcome.tables.get(name).cloned().unwrap_or_default(), &expected.tables[name], "table {}", name);
+        }
     }
 }
 

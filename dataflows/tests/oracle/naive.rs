@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use freshet_dataflows::epochs::EpochRecord;
-use freshet_model::Timestamp;
+use freshet_model::{Epoch, Timestamp};
 
 use crate::harness::{DELAY, Event, Late, MINUTE, Place, Table};
 
@@ -17,6 +17,7 @@ pub(crate) struct Expected {
 
 /// An event with its place and the watermark that it met.
 pub(crate) struct Met {
+    epoch: Epoch,
     partition: usize,
     offset: usize,
     pub(crate) event: Event,
@@ -24,8 +25,14 @@ pub(crate) struct Met {
 }
 
 pub(crate) fn tables(events: &[Vec<Event>], records: &[EpochRecord], skew: i64) -> Expected {
+    tables_since(0, events, records, skew)
+}
+
+/// Computes the tables of views that have seen nothing before an epoch.
+pub(crate) fn tables_since(since: Epoch, events: &[Vec<Event>], records: &[EpochRecord], skew: i64) -> Expected {
     let mut dead = Vec::new();
-    let met = met(events, records, skew, &mut dead);
+    let mut met = met(events, records, skew, &mut dead);
+    met.retain(|met| met.epoch >= since);
     let mut late = Vec::new();
     let tables = BTreeMap::from([
         ("pages".to_owned(), pages(&met, &mut late)),
@@ -56,7 +63,7 @@ pub(crate) fn met(events: &[Vec<Event>], records: &[EpochRecord], skew: i64, dea
                     continue;
                 }
                 newest[partition] = newest[partition].max(Some(event.time));
-                met.push(Met { partition, offset, event, watermark });
+                met.push(Met { epoch: record.epoch, partition, offset, event, watermark });
             }
             finished[partition] |= cut.progress == freshet_model::Progress::Finished;
         }
@@ -143,7 +150,7 @@ fn active(met: &[Met], late: &mut Vec<Late>) -> Table {
 fn sessions(met: &[Met], late: &mut Vec<Late>) -> Table {
     let mut by_user: BTreeMap<u8, Vec<(i64, i64)>> = BTreeMap::new();
     for met in met {
-        let Met { partition, offset, event, watermark } = met;
+        let Met { partition, offset, event, watermark, .. } = met;
         if Timestamp(event.time + GAP) <= *watermark {
             let place = (i32::try_from(*partition).expect("small"), i64::try_from(*offset).expect("small"));
             late.push(("sessions".to_owned(), place.0, place.1, event.time));
