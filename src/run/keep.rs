@@ -154,8 +154,8 @@ pub(super) fn stores(
 fn conversions(beginning: &Beginning, connected: &Connected) -> Vec<Option<(usize, Conversion)>> {
     let folds = connected.lowered.folds.iter();
     let of = |(to, fold): (Saved, &Fold)| {
-        let place = beginning.saved.iter().position(|from| from.fold == to.fold)?;
-        Some((place, Conversion::new(&beginning.saved[place], &to, fold)))
+        let place = to.place_in(&beginning.saved)?;
+        Some((place, Conversion::new(&beginning.saved[place], &to, fold.components.iter().map(|component| &component.shape))))
     };
     saved(&connected.plan, &connected.lowered).into_iter().zip(folds).map(of).collect()
 }

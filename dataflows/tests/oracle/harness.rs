@@ -316,8 +316,8 @@ fn converted(states: &BTreeMap<usize, States>, from: &Plan, to: &Plan) -> BTreeM
     let (names, lowered) = (saved(from, &lower(from)), lower(to));
     let folds = saved(to, &lowered).into_iter().zip(&lowered.folds).enumerate();
     let convert = |(index, (name, fold)): (usize, (Saved, &Fold))| {
-        let place = names.iter().position(|from| from.fold == name.fold)?;
-        let conversion = Conversion::new(&names[place], &name, fold);
+        let place = name.place_in(&names)?;
+        let conversion = Conversion::new(&names[place], &name, fold.components.iter().map(|component| &component.shape));
         let entries = states.get(&place).cloned().unwrap_or_default().into_iter();
         Some((index, entries.filter_map(|(key, value)| Some((key, conversion.convert(value)?))).collect()))
     };
