@@ -172,7 +172,11 @@ fn answer(method: &str, path: &str, job: &str, stats: &Stats) -> Reply {
     let is_ready = path == "/healthz" || stats.ready.load(Ordering::Relaxed);
     match stats.failure() {
         Some(reason) => Reply { status: "503 Service Unavailable", body: format!("failed: {reason}\n"), ..Reply::default() },
-        None if is_ready => Reply { status: "200 OK", body: "ok\n".into(), ..Reply::default() },
+        None if is_ready => {
+            let away = if path == "/readyz" { stats.away() } else { Vec::new() };
+            let lines = away.iter().map(|(sink, state)| format!("sink '{sink}' is away: circuit {state}\n"));
+            Reply { status: "200 OK", body: format!("ok\n{}", lines.collect::<String>()), ..Reply::default() }
+        }
         None => Reply { status: "503 Service Unavailable", body: "starting\n".into(), ..Reply::default() },
     }
 }
@@ -182,7 +186,7 @@ mod tests {
     use super::*;
 
     fn listener() -> (Listener, Arc<Stats>) {
-        let stats = Arc::new(Stats::new(&["clicks".into()], &[], &[]));
+        let stats = Arc::new(Stats::new(&["clicks".into()], &[], &[("warehouse".into(), "sqlite://x.db".into())]));
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         (Listener::start(any, "activity", Arc::clone(&stats)).expect("a free port"), stats)
     }
@@ -207,6 +211,9 @@ mod tests {
         assert_eq!((status(&listener, "GET /healthz"), status(&listener, "GET /readyz")), ("200".into(), "503".into()));
         stats.ready.store(true, Ordering::Relaxed);
         assert_eq!(status(&listener, "GET /readyz?x=1"), "200");
+        stats.sinks[0].circuit.state.store(2, Ordering::Relaxed);
+        let reply = send(&listener, b"GET /readyz HTTP/1.1\r\n\r\n");
+        assert!(reply.ends_with("\r\n\r\nok\nsink 'warehouse' is away: circuit open\n"), "{reply}");
         stats.fail("the sink is gone");
         assert_eq!((status(&listener, "GET /healthz"), status(&listener, "GET /readyz")), ("503".into(), "503".into()));
     }

@@ -39,11 +39,13 @@ const VIEWS: [(&str, &str, &str, Read<ViewStats>); 6] = [
 ];
 
 /// The same of each sink.
-const SINKS: [(&str, &str, &str, Read<SinkStats>); 5] = [
+const SINKS: [(&str, &str, &str, Read<SinkStats>); 7] = [
     ("sink_epoch", "gauge", "The newest epoch that the sink holds.", |s| count(&s.epoch)),
     ("sink_commits_total", "counter", "Commits.", |s| count(&s.commits)),
     ("sink_rows_total", "counter", "Rows written and deleted.", |s| count(&s.rows)),
-    ("sink_retries_total", "counter", "Commits that had to be tried again.", |s| count(&s.retries)),
+    ("sink_retries_total", "counter", "Attempts that had to be made again.", |s| count(&s.circuit.retries)),
+    ("sink_circuit_state", "gauge", "Whether the sink is tried: 0 closed, 1 half open, 2 open.", |s| count(&s.circuit.state)),
+    ("sink_circuit_opened_total", "counter", "How often the circuit has opened.", |s| count(&s.circuit.opened)),
     ("sink_refused_rows_total", "counter", "Rows that the sink could not hold.", |s| count(&s.refused)),
 ];
 

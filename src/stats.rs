@@ -5,11 +5,14 @@
 
 mod histogram;
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 pub use histogram::{BOUNDS, Histogram, Snapshot};
+
+use freshet_connectors::breaker::State;
+use freshet_connectors::circuit::Gauge;
 
 use crate::redact;
 
@@ -89,8 +92,8 @@ pub struct SinkStats {
     pub commits: AtomicU64,
     /// Rows written and deleted.
     pub rows: AtomicU64,
-    /// Commits that had to be tried again.
-    pub retries: AtomicU64,
+    /// Its circuit: whether it is away, and how often commits had to be tried again.
+    pub circuit: Arc<Gauge>,
     /// Rows that the sink could not hold.
     pub refused: AtomicU64,
     /// Seconds that a commit took.
@@ -162,6 +165,13 @@ impl Stats {
         sources.chain(sinks).sum()
     }
 
+    /// Returns the sinks that are away, with the states of their circuits.
+    #[must_use]
+    pub fn away(&self) -> Vec<(&str, &'static str)> {
+        let open = self.sinks.iter().filter(|sink| sink.circuit.state() != State::Closed);
+        open.map(|sink| (sink.name.as_str(), sink.circuit.state().name())).collect()
+    }
+
     /// Returns the freshness of all sinks together.
     #[must_use]
     pub fn freshness(&self) -> Snapshot {
@@ -207,7 +217,7 @@ impl SinkStats {
             epoch: AtomicU64::new(0),
             commits: AtomicU64::new(0),
             rows: AtomicU64::new(0),
-            retries: AtomicU64::new(0),
+            circuit: Arc::default(),
             refused: AtomicU64::new(0),
             commit: Histogram::default(),
             freshness: Histogram::default(),

@@ -14,11 +14,14 @@
 //! What is absent: timely, SQL, and any decision about epochs. Each object belongs to one thread, which it may block.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use freshet_model::{Batch, Column, Commit, DeadLetter, Epoch, Offset, PartitionId, TableSchema, Timestamp};
 
+pub mod breaker;
+pub mod circuit;
 pub mod console;
 mod error;
 mod fault;
@@ -30,9 +33,11 @@ pub mod letters;
 mod open;
 pub mod parquet;
 pub mod postgres;
+pub mod retry;
 pub mod sqlite;
 mod tables;
 
+use circuit::Circuit;
 pub use error::Error;
 pub use open::{open_batch_sink, open_group_offsets, open_rejects_sink, open_source, open_table_sink, open_table_sink_keeping};
 
@@ -139,6 +144,9 @@ pub trait TableSink: Send {
     /// A table that does not fit its view, with the difference, or a newer generation that has the sink; nothing is half-created.
     fn prepare(&mut self, views: &[TableSchema]) -> Result<Option<Epoch>, Error>;
 
+    /// Gives the circuit by which attempts are repeated, to a sink that repeats some itself; before it is prepared.
+    fn guard(&mut self, _circuit: &Arc<Circuit>) {}
+
     /// Tells whether the epoch is kept in the sink with each commit, so that nothing comes twice after a crash.
     fn keeps_epoch(&self) -> bool {
         true
@@ -155,6 +163,9 @@ pub trait TableSink: Send {
 
 /// A place that holds append-only rows.
 pub trait BatchSink: Send {
+    /// Gives the circuit by which attempts are repeated, to a sink that repeats some itself; before it is prepared.
+    fn guard(&mut self, _circuit: &Arc<Circuit>) {}
+
     /// Fixes the schema of the rows (`key` is empty), checks that the place can be written, and fences older generations as regards the rows of
     /// these partitions, which nobody else writes; only then returns for each the newest epoch of which the sink holds rows. It must not be
     /// given the rows of such an epoch, or an older one, again.

@@ -145,6 +145,14 @@ impl Running {
         run(Command::new("kill").args(["-s", signal, &self.child.id().to_string()]));
     }
 
+    /// Returns the memory that it has now, in MiB, as the system counts it.
+    pub fn memory_mib(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("cannot read {path}: {e}"));
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a running process has memory");
+        resident.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1024
+    }
+
     /// Returns how it ended, if it has.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()

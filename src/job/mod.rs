@@ -35,6 +35,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use freshet_connectors::retry::Policy;
 use freshet_dataflows::plan::Emit;
 use freshet_dataflows::sql::Functions;
 use freshet_model::Column;
@@ -67,6 +68,8 @@ pub struct Job {
     pub dead_letters: Option<RejectsSpec>,
     /// Where late events go, if the job says so.
     pub late_events: Option<RejectsSpec>,
+    /// How attempts are repeated when a system outside is away.
+    pub retry: Policy,
     /// How input is cut.
     pub epochs: EpochSpec,
     /// How often the state is kept for the next start.

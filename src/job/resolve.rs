@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use freshet_connectors::retry::Policy;
 use freshet_dataflows::plan::Emit;
 use freshet_dataflows::sql::Functions;
 use freshet_model::{Column, ColumnType};
 
 use super::values::{Context, MAX_NAME_BYTES};
 use super::variables::Lookup;
-use super::written::{EpochTable, JobFile, Named, SinkTable, SourceTable, Text, ViewTable, WatermarkTable, in_order};
+use super::written::{EpochTable, JobFile, Named, RetryTable, SinkTable, SourceTable, Text, ViewTable, WatermarkTable, in_order};
 use super::{EpochSpec, Error, Job, Origin, SinkSpec, SourceSpec, ViewSpec, suggestion};
 
 const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -56,6 +57,7 @@ pub(super) fn job(written: JobFile, origin: Origin, lookup: Lookup<'_>) -> Resul
     let dead_letters = written.dead_letters.map(|table| context.dead_letters(table, &sources)).transpose()?;
     let late_events = written.late_events.map(|table| context.late_events(table)).transpose()?;
     context.check_places([dead_letters.as_ref(), late_events.as_ref()], &sinks)?;
+    let retry = context.retry(written.retry)?;
     let epochs = context.epochs(written.epochs)?;
     let interval = written.checkpoint.and_then(|checkpoint| checkpoint.interval);
     let checkpoint_interval = context.positive("checkpoint.interval", interval.as_ref(), DEFAULT_CHECKPOINT_INTERVAL)?;
@@ -70,7 +72,20 @@ pub(super) fn job(written: JobFile, origin: Origin, lookup: Lookup<'_>) -> Resul
     }
     let path = origin.path.clone();
     let functions = Functions::new();
-    Ok(Job { name, path, sources, views, sinks, dead_letters, late_events, epochs, checkpoint_interval, functions, origin })
+    Ok(Job {
+        name,
+        path,
+        sources,
+        views,
+        sinks,
+        dead_letters,
+        late_events,
+        retry,
+        epochs,
+        checkpoint_interval,
+        functions,
+        origin,
+    })
 }
 
 impl Context<'_> {
@@ -206,6 +221,23 @@ impl Context<'_> {
                 let what = format!("the sinks '{}' and '{}' have the same url", other.name, sink.name);
                 Err(self.error_at(&sink.place, what, "put the views of both into one sink, or give each a place of its own"))
             }
+        }
+    }
+
+    fn retry(&self, table: Option<RetryTable>) -> Result<Policy, Error> {
+        let default = Policy::default();
+        let Some(table) = table else { return Ok(default) };
+        let first = self.positive("retry.first", table.first.as_ref(), default.first)?;
+        let most = self.positive("retry.most", table.most.as_ref(), default.most.max(first))?;
+        let give_up = match &table.give_up {
+            Some(text) if self.value("retry.give_up", text)? == "never" => None,
+            text => text.as_ref().map(|text| self.positive("retry.give_up", Some(text), Duration::ZERO)).transpose()?,
+        };
+        match &table.most {
+            Some(text) if most < first => {
+                Err(self.error(text, "retry.most is shorter than retry.first", "make it at least as long"))
+            }
+            _ => Ok(Policy { first, most, give_up }),
         }
     }
 

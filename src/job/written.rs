@@ -50,6 +50,8 @@ pub(super) struct JobFile {
     pub(super) dead_letters: Option<DeadLetterTable>,
     /// Where events go that were late; beside the views they lie anyway.
     pub(super) late_events: Option<LateEventTable>,
+    /// How attempts are repeated when a system outside is away.
+    pub(super) retry: Option<RetryTable>,
     /// How input is cut into epochs.
     pub(super) epochs: Option<EpochTable>,
     /// How the job's state is kept for the next start.
@@ -166,6 +168,21 @@ pub(super) struct LateEventTable {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, Setting>")]
     pub(super) kafka: Named<Spanned<Setting>>,
+}
+
+/// How attempts are repeated when a system outside is away.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RetryTable {
+    /// The first pause, which is doubled each time; `100ms` by default.
+    #[schemars(with = "Option<String>")]
+    pub(super) first: Option<Text>,
+    /// The longest pause; `30s` by default.
+    #[schemars(with = "Option<String>")]
+    pub(super) most: Option<Text>,
+    /// The job ends when a system has been away for so long; `never` by default.
+    #[schemars(with = "Option<String>")]
+    pub(super) give_up: Option<Text>,
 }
 
 /// How input is cut into epochs, the unit in which sinks commit.

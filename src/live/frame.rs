@@ -81,17 +81,18 @@ fn views(stats: &Stats) -> Vec<String> {
 }
 
 fn sinks(stats: &Stats) -> Vec<String> {
-    let mut rows = vec![["sink", "where", "epoch", "rows", "commit p99"].map(str::to_owned).to_vec()];
+    let mut rows = vec![["sink", "where", "circuit", "epoch", "rows", "commit p99"].map(str::to_owned).to_vec()];
     for sink in &stats.sinks {
         rows.push(vec![
             sink.name.clone(),
             sink.url.clone(),
+            sink.circuit.state().name().to_owned(),
             thousands(sink.epoch.load(Ordering::Relaxed)),
             thousands(sink.rows.load(Ordering::Relaxed)),
             latency(sink.commit.snapshot().quantile(0.99)),
         ]);
     }
-    table(&rows, 2)
+    table(&rows, 3)
 }
 
 /// Returns the newest rows of each view that has some, at most `each` of a view.
@@ -160,8 +161,8 @@ dead letters  0
 view  written  deleted   late  state
 hits        0        0  1,234      0
 
-sink       where                    epoch  rows  commit p99
-warehouse  postgres://app:***@db/x      0     0           -
+sink       where                    circuit  epoch  rows  commit p99
+warehouse  postgres://app:***@db/x  closed       0     0           -
 
 hits  /cart | 5
 hits  ·[2J· | 6

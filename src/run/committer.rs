@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, unbounded};
+use freshet_connectors::circuit::Circuit;
 use freshet_connectors::{Error, TableSink};
 use freshet_dataflows::coalesce::Coalescer;
 use freshet_dataflows::operators::drain::SinkEpoch;
@@ -16,9 +16,6 @@ use timely::scheduling::SyncActivator;
 
 use super::numbers::SinkNumbers;
 use super::{Shared, connect};
-
-/// Pauses between tries while a sink is away: doubled each time, from the first to the second.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
 /// Starts a sink's thread, and returns the dataflow's end of it. The channel needs no bound of its own: the sequencer cuts no
 /// further epoch while the sink has too many in hand.
@@ -33,7 +30,7 @@ pub(super) fn outlet(
     // What the sink holds has been committed by an earlier run.
     let finished = Arc::new(AtomicU64::new(held.map_or(0, |held| held + 1)));
     let mut committer = Committer {
-        name: table.name.clone(),
+        circuit: Arc::clone(&table.circuit),
         sink,
         coalescer: Coalescer::new(plan, &table.tables),
         numbers: SinkNumbers::new(table, Arc::clone(shared)),
@@ -54,7 +51,7 @@ pub(super) fn outlet(
 }
 
 struct Committer {
-    name: String,
+    circuit: Arc<Circuit>,
     sink: Box<dyn TableSink>,
     coalescer: Coalescer,
     numbers: SinkNumbers,
@@ -85,21 +82,21 @@ impl Committer {
 
     /// Commits, again and again while the sink is away. `newest` has the newest event's time of each epoch.
     fn commit(&mut self, commit: &Commit, newest: &[Timestamp]) -> Result<(), Error> {
-        let mut pause = BACKOFF.0;
         loop {
             let started = Instant::now();
             match self.sink.commit(commit) {
                 Ok(refused) => {
+                    self.circuit.succeeded();
                     self.numbers.committed(commit, &refused, started.elapsed(), newest);
                     return Ok(());
                 }
-                Err(error) if error.is_transient() && !self.shared.has_failed() => {
-                    tracing::warn!("sink '{}': {error}; trying again in {pause:?}", self.name);
-                    self.numbers.retried();
-                    thread::sleep(pause);
-                    pause = (pause * 2).min(BACKOFF.1);
+                Err(error) => {
+                    let words = error.to_string();
+                    self.circuit.failed(started, error)?;
+                    if !self.circuit.wait() {
+                        return Err(Error::unavailable("given up, since the job ends", words));
+                    }
                 }
-                Err(error) => return Err(error),
             }
         }
     }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use freshet_connectors::circuit::Circuit;
 use freshet_connectors::kafka::GroupOffsets;
+use freshet_connectors::retry::Policy;
 use freshet_connectors::{
     BatchSink, Reader, SinkOptions, Source, SourceOptions, TableSink, open_batch_sink, open_group_offsets, open_rejects_sink,
     open_source, open_table_sink, open_table_sink_keeping,
@@ -17,7 +19,7 @@ use freshet_model::{Epoch, Offset, PartitionId, Timestamp};
 use freshet_protocol::Held;
 
 use super::begin::Beginning;
-use super::{Error, Options};
+use super::{Error, Options, Shared};
 use crate::job::{Job, LAST_RESORT, SinkSpec, SourceSpec};
 use crate::planning::{self, Role};
 
@@ -50,6 +52,8 @@ pub(super) struct Table {
     pub(super) owner: usize,
     /// Whether this sink counts for all: each is told of all records.
     pub(super) counts: bool,
+    /// By which its commits are repeated.
+    pub(super) circuit: Arc<Circuit>,
 }
 
 /// A batch sink, as all workers know it.
@@ -89,6 +93,7 @@ pub(super) struct WorkerParts {
 pub(super) struct Purpose<'a> {
     pub(super) job: &'a Job,
     pub(super) options: &'a Options,
+    pub(super) shared: &'a Shared,
     /// The incarnation, which fences all earlier ones.
     pub(super) generation: u64,
     /// For each source what an earlier run has read.
@@ -110,7 +115,7 @@ pub(super) fn connect(purpose: &Purpose<'_>, plan: Arc<Plan>) -> Result<(Connect
     let workers = (0..options.workers).map(|_| WorkerParts::default()).collect();
     let lowered = Arc::new(lower(&plan));
     let connected = Connected { plan, lowered, pace, sources: Vec::new(), tables: Vec::new(), appends: Vec::new() };
-    let mut connecting = Connecting { connected, workers, options, job: &job.name };
+    let mut connecting = Connecting { connected, workers, options, shared: purpose.shared, policy: job.retry, job: &job.name };
 
     for (index, source) in job.sources.iter().enumerate() {
         let identity = purpose.identities.as_ref().and_then(|identities| identities.get(index).cloned().flatten());
@@ -217,6 +222,8 @@ struct Connecting<'a> {
     connected: Connected,
     workers: Vec<WorkerParts>,
     options: &'a Options,
+    shared: &'a Shared,
+    policy: Policy,
     /// The job's name.
     job: &'a str,
 }
@@ -249,11 +256,13 @@ impl Connecting<'_> {
         // Sinks are spread over the workers.
         let owner = self.connected.tables.len() % options.peers();
         let counts = self.connected.tables.is_empty();
-        let table = Table { name: name.to_owned(), stats, tables: tables.to_vec(), owner, counts };
+        let circuit = self.shared.circuit(name, self.policy, stats);
+        let table = Table { name: name.to_owned(), stats, tables: tables.to_vec(), owner, counts, circuit };
         let mut opened = None;
         if owner / options.workers == options.process {
             let schemas: Vec<_> = tables.iter().map(|&table| self.connected.plan.table(table)).collect();
             let mut sink = open()?;
+            sink.guard(&table.circuit);
             let held = sink.prepare(&schemas)?;
             opened = Some((sink, held));
         }
@@ -267,10 +276,12 @@ impl Connecting<'_> {
 
     fn add_append(&mut self, url: &str, sink: &SinkOptions, input: Input, stats: usize) -> Result<(), Error> {
         let (rows, source) = (self.connected.plan.table(input), self.connected.source_of(input));
+        let circuit = self.shared.circuit(&sink.name, self.policy, Some(stats));
         for (worker, parts) in self.workers.iter_mut().enumerate() {
             let worker = self.options.process * self.options.workers + worker;
             let own = self.connected.sources[source].own(source, worker, self.options.peers());
             let mut opened = open_batch_sink(url, sink.clone())?;
+            opened.guard(&circuit);
             let held = opened.prepare(&rows, &own)?;
             parts.appends.push(Some((opened, held)));
         }

@@ -97,6 +97,7 @@ impl<'a> Incarnations<'a> {
         let purpose = Purpose {
             job: self.job,
             options: self.options,
+            shared: &shared,
             generation: greeting.generation,
             identities: greeting.identities,
             reset: greeting.reset,

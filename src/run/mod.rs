@@ -37,6 +37,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use freshet_connectors::retry::chance;
 use freshet_dataflows::plan::Plan;
 use freshet_model::Epoch;
 
@@ -48,8 +49,6 @@ use crate::job::{self, Job};
 use crate::stats::Stats;
 use incarnation::Incarnations;
 
-/// Pauses between incarnations of a job that is supervised: doubled each time, from the first to the second.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 /// An incarnation that lived for so long begins the pauses anew.
 const LONG_LIFE: Duration = Duration::from_secs(60);
 
@@ -188,7 +187,7 @@ impl Error {
 /// See [`Error`]. Nothing is half-written: what sinks show is the newest epoch that they committed.
 pub fn run(job: Job, plan: Plan, options: Options, stats: Arc<Stats>, stop: Arc<AtomicBool>) -> Result<Summary, Error> {
     let mut incarnations = Incarnations::new(&job, Arc::new(plan), &options, &stats, &stop)?;
-    let mut pause = BACKOFF.0;
+    let mut failures = 0;
     loop {
         let started = Instant::now();
         let Err(error) = incarnations.next() else {
@@ -207,12 +206,10 @@ pub fn run(job: Job, plan: Plan, options: Options, stats: Arc<Stats>, stop: Arc<
             tracing::warn!("{error}; {news}");
             continue;
         }
-        if started.elapsed() > LONG_LIFE {
-            pause = BACKOFF.0;
-        }
+        failures = if started.elapsed() > LONG_LIFE { 1 } else { failures + 1 };
+        let pause = job.retry.pause(failures, chance());
         tracing::warn!("{error}; starting again in {pause:?}");
         wait(pause, &stop);
-        pause = (pause * 2).min(BACKOFF.1);
     }
 }
 

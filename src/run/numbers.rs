@@ -82,12 +82,6 @@ impl SinkNumbers {
         }
     }
 
-    pub(super) fn retried(&self) {
-        if let Some(sink) = self.stats() {
-            add(&sink.retries, 1);
-        }
-    }
-
     /// Takes down a commit, how long it took, and how fresh it was.
     pub(super) fn committed(&mut self, commit: &Commit, refused: &[DeadLetter], took: Duration, newest: &[Timestamp]) {
         let show = self.shown.elapsed() >= SHOW_INTERVAL;

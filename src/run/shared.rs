@@ -4,6 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
+use freshet_connectors::circuit::Circuit;
+use freshet_connectors::retry::Policy;
+
 use super::Error;
 use crate::stats::Stats;
 
@@ -17,12 +20,13 @@ pub struct Shared {
     failed: AtomicBool,
     failure: Mutex<Option<Error>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    circuits: Mutex<Vec<Arc<Circuit>>>,
 }
 
 impl Shared {
     pub(super) fn new(stats: Arc<Stats>, stop: Arc<AtomicBool>) -> Shared {
-        let (failure, threads) = (Mutex::new(None), Mutex::new(Vec::new()));
-        Shared { stats, stop, failed: AtomicBool::new(false), failure, threads }
+        let (failure, threads, circuits) = (Mutex::new(None), Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+        Shared { stats, stop, failed: AtomicBool::new(false), failure, threads, circuits }
     }
 
     /// Tells whether the process has been asked to stop.
@@ -41,6 +45,15 @@ impl Shared {
     pub(super) fn fail(&self, error: impl Into<Error>) {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error.into());
         self.failed.store(true, Ordering::Release);
+        self.circuits.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|circuit| circuit.abandon());
+    }
+
+    /// Makes the circuit of a sink, which is let go of when the incarnation fails; `stats` is its index among the sinks that are shown.
+    pub(super) fn circuit(&self, name: &str, policy: Policy, stats: Option<usize>) -> Arc<Circuit> {
+        let gauge = stats.map(|index| Arc::clone(&self.stats.sinks[index].circuit)).unwrap_or_default();
+        let circuit = Circuit::new(&format!("sink '{name}'"), policy, gauge);
+        self.circuits.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&circuit));
+        circuit
     }
 
     /// Takes out the error that ended the incarnation.

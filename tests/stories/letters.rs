@@ -19,6 +19,8 @@ const MALFORMED: usize = 5;
 struct Stage {
     kafka: &'static Kafka,
     topic: &'static str,
+    /// What the topic holds, with the reasons: it names the time at which it was made up.
+    corpus: Vec<(&'static str, Option<Vec<u8>>)>,
     database: Database,
     job: Job,
 }
@@ -29,11 +31,14 @@ impl Stage {
         let kafka = Kafka::shared();
         kafka.create(topic, 1);
         kafka.create(&format!("{topic}_enriched"), 1);
-        kafka.produce(topic, 0, &corpus().into_iter().map(|(_, payload)| payload).collect::<Vec<_>>());
+        let corpus = corpus();
+        kafka.produce(topic, 0, &corpus.iter().map(|(_, payload)| payload.clone()).collect::<Vec<_>>());
         let database = Postgres::shared().database(topic);
-        let job = Job::user_activity(topic).append(places);
+        // A name of its own, since a ledger is a job's.
+        let source = "[source.user_activity]";
+        let job = Job::user_activity(topic).replace(source, &format!("name = \"{topic}\"\n{source}")).append(places);
         job.run_on(kafka, &database).args("-w 2 --bounded").succeed(LIMIT);
-        Stage { kafka, topic, database, job }
+        Stage { kafka, topic, corpus, database, job }
     }
 
     fn command(&self, words: &str) -> Freshet {
@@ -61,9 +66,9 @@ fn what_is_no_event_comes_into_a_topic_whole_and_is_put_back_once() {
     let stage = Stage::set("letters", places);
     let mut records = stage.records("letters_dead");
     records.sort_by_key(|record| record.headers["offset"].parse::<i64>().expect("an offset"));
-    for (offset, ((reason, payload), record)) in corpus().iter().zip(&records).enumerate() {
+    for (offset, ((reason, payload), record)) in stage.corpus.iter().zip(&records).enumerate() {
         let payload = payload.clone().unwrap_or_default();
-        let expected = [("source", "user_activity"), ("topic", "letters"), ("partition", "0"), ("job", "user_activity")];
+        let expected = [("source", "user_activity"), ("topic", "letters"), ("partition", "0"), ("job", "letters")];
         let found: BTreeMap<_, _> = record.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
         assert!(expected.iter().all(|(name, value)| found[name] == *value), "{found:?}");
         assert_eq!(
@@ -75,9 +80,9 @@ fn what_is_no_event_comes_into_a_topic_whole_and_is_put_back_once() {
         let cut = payload.len().min(1_000_000);
         assert!(record.payload == payload[..cut] && found.contains_key("truncated") == (cut < payload.len()), "{offset}");
     }
-    assert_eq!(records.len(), corpus().len());
+    assert_eq!(records.len(), stage.corpus.len());
 
-    assert_eq!(stage.objects("dlq list --json").len(), corpus().len());
+    assert_eq!(stage.objects("dlq list --json").len(), stage.corpus.len());
     let listed = stage.output("dlq list --reason malformed --limit 3");
     assert!(
         listed.starts_with("time ") && listed.contains(" malformed ") && listed.contains("the newest 3 of 5 in "),
@@ -92,9 +97,10 @@ fn what_is_no_event_comes_into_a_topic_whole_and_is_put_back_once() {
     assert_eq!(dry, "5 would be replayed, 0 replayed before\n");
     assert_eq!((&*first, &*second), ("5 replayed, 0 replayed before\n", "0 replayed, 5 replayed before\n"));
     let again = stage.records("letters_again");
-    let bad: Vec<_> = corpus().into_iter().filter(|(reason, _)| *reason == "malformed").filter_map(|(_, bad)| bad).collect();
+    let bad: Vec<_> =
+        stage.corpus.iter().filter(|(reason, _)| *reason == "malformed").filter_map(|(_, bad)| bad.clone()).collect();
     assert_eq!((again.iter().map(|record| record.payload.clone()).collect::<Vec<_>>(), again.len()), (bad, MALFORMED));
-    assert_eq!(again[1].headers["freshet-replay"], "user_activity/user_activity/0/3");
+    assert_eq!(again[1].headers["freshet-replay"], "letters/user_activity/0/3");
     let replayed = stage.objects("dlq list --json").iter().filter(|letter| letter["replayed"] == true).count();
     assert_eq!(replayed, MALFORMED);
 }
@@ -107,7 +113,7 @@ fn letters_beside_the_tables_are_put_back_into_their_topic_and_marked() {
     assert!(outcomes.len() == 2 && outcomes.iter().all(|outcome| outcome["outcome"] == "replayed"), "{outcomes:?}");
     let records = stage.records(stage.topic);
     assert_eq!(records.len(), before + 2);
-    assert_eq!(records[before].headers["freshet-replay"], "user_activity/user_activity/0/13");
+    assert_eq!(records[before].headers["freshet-replay"], "letters_beside/user_activity/0/13");
     assert_eq!(records[before].payload, records[13].payload);
     assert_eq!(stage.database.number("SELECT count(*) FROM freshet.dead_letters WHERE replayed_at IS NOT NULL"), Some(2));
     assert_eq!(stage.output("dlq replay --reason time_out_of_range"), "0 replayed, 2 replayed before\n");

@@ -8,6 +8,7 @@ mod freshness;
 mod future_events;
 mod letters;
 mod new_partitions;
+mod outages;
 mod pipelines;
 mod refusals;
 mod starts;

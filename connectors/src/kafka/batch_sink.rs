@@ -16,7 +16,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -31,7 +31,8 @@ use super::settings::Settings;
 use super::shard::{Common, Shard, Task};
 use super::topic::Inquiry;
 use super::transaction::{OWN, OWNED, Owner, Transactions};
-use super::trouble::{Outage, Patience};
+use super::trouble::Patience;
+use crate::circuit::Circuit;
 use crate::{BatchSink, Error, SinkOptions};
 
 /// librdkafka's settings for throughput within bounded memory.
@@ -60,7 +61,9 @@ pub struct KafkaBatchSink {
     /// The topic's partitions.
     topic_partitions: Vec<PartitionId>,
     shards: BTreeMap<PartitionId, Sender<Task>>,
-    outage: Arc<Outage>,
+    circuit: Arc<Circuit>,
+    /// Set when nobody needs the threads any more.
+    over: Arc<AtomicBool>,
     load: Arc<AtomicUsize>,
     news: (Sender<()>, Receiver<()>),
     /// Why threads have ended.
@@ -76,10 +79,23 @@ impl KafkaBatchSink {
         let thing = format!("sink '{}'", options.name);
         let address = Address::parse(&thing, url)?;
         let (config, settings, topic_partitions) = prepare(&thing, &address, &THROUGHPUT, &options, &[&address.topic])?;
-        let outage = Outage::new(&thing, &address.brokers, settings.outage_limit);
+        let circuit = settings.own_circuit(&thing);
         let load = Arc::new(AtomicUsize::new(0));
         let (shards, news, failures) = (BTreeMap::new(), bounded(1), unbounded());
-        Ok(KafkaBatchSink { thing, address, options, settings, config, topic_partitions, shards, outage, load, news, failures })
+        Ok(KafkaBatchSink {
+            thing,
+            address,
+            options,
+            settings,
+            config,
+            topic_partitions,
+            shards,
+            circuit,
+            over: Arc::default(),
+            load,
+            news,
+            failures,
+        })
     }
 
     /// Starts a partition's thread; the receiver brings the newest epoch that the topic holds of it.
@@ -99,7 +115,8 @@ impl KafkaBatchSink {
             hurry: MAX_HELD_BYTES / 2,
             news: self.news.0.clone(),
         };
-        let mut shard = Shard::new(common, self.topic_partitions[slot], Transactions::new(owner), Patience::new(&self.outage));
+        let mut shard =
+            Shard::new(common, self.topic_partitions[slot], Transactions::new(owner), Patience::until(&self.circuit, &self.over));
         let (sender, tasks) = unbounded();
         let (held_sender, held) = bounded(1);
         let (failures, reset) = (self.failures.0.clone(), self.options.reset);
@@ -134,6 +151,10 @@ impl KafkaBatchSink {
 }
 
 impl BatchSink for KafkaBatchSink {
+    fn guard(&mut self, circuit: &Arc<Circuit>) {
+        self.circuit = self.settings.guarded(circuit);
+    }
+
     fn prepare(&mut self, _rows: &TableSchema, partitions: &[PartitionId]) -> Result<BTreeMap<PartitionId, Epoch>, Error> {
         let start = |&partition: &PartitionId| Ok((partition, self.start(partition, partitions.len())?));
         let started = partitions.iter().map(start).collect::<Result<Vec<_>, Error>>()?;
@@ -182,7 +203,7 @@ impl BatchSink for KafkaBatchSink {
 impl Drop for KafkaBatchSink {
     fn drop(&mut self) {
         // The threads are not waited for: one that is in a call ends after it, and its successor's producer shuts it out.
-        self.outage.abandoned.store(true, Ordering::Relaxed);
+        self.over.store(true, Ordering::Relaxed);
     }
 }
 

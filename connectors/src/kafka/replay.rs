@@ -26,7 +26,8 @@ use super::rejects::with;
 use super::settings::Settings;
 use super::topic::Inquiry;
 use super::transaction::{Owner, Transactions};
-use super::trouble::{Outage, Patience, Trouble};
+use super::trouble::{Patience, Trouble, own_circuit};
+use crate::circuit::Circuit;
 use crate::letters::{Access, Letter, Place, Target};
 use crate::open::query_of;
 use crate::{Error, SinkOptions};
@@ -47,7 +48,7 @@ pub(crate) struct KafkaTarget {
     config: ClientConfig,
     partitions: Vec<PartitionId>,
     transactions: Transactions,
-    outage: Arc<Outage>,
+    circuit: Arc<Circuit>,
 }
 
 impl KafkaTarget {
@@ -79,8 +80,8 @@ impl KafkaTarget {
             }
         };
         let transactions = Transactions::new(Owner::new(&thing, &address, &config, &options, None));
-        let outage = Outage::new(&thing, &address.brokers, PATIENCE);
-        Ok(KafkaTarget { thing, job: options.job, address, ledger, access, config, partitions, transactions, outage })
+        let circuit = own_circuit(&thing, PATIENCE);
+        Ok(KafkaTarget { thing, job: options.job, address, ledger, access, config, partitions, transactions, circuit })
     }
 
     fn attempt(&mut self, epoch: u64, letters: &[Letter], at: Timestamp) -> Result<(), Trouble> {
@@ -108,7 +109,7 @@ impl KafkaTarget {
 impl Target for KafkaTarget {
     fn replayed(&mut self) -> Result<BTreeSet<Place>, Error> {
         if self.access == Access::Write {
-            let mut patience = Patience::new(&self.outage);
+            let mut patience = Patience::new(&self.circuit);
             while let Err(trouble) = self.transactions.open(false) {
                 patience.bear(trouble)?;
             }
@@ -123,7 +124,7 @@ impl Target for KafkaTarget {
 
     fn put(&mut self, letters: &[Letter], at: Timestamp) -> Result<(), Error> {
         let epoch = self.transactions.held().map_or(0, |held| held + 1);
-        let mut patience = Patience::new(&self.outage);
+        let mut patience = Patience::new(&self.circuit);
         while let Err(trouble) = self.attempt(epoch, letters, at) {
             self.transactions.discard();
             patience.bear(trouble)?;

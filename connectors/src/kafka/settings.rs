@@ -4,17 +4,23 @@
 //! |---|---|---|
 //! | `freshet.commit.interval.ms` | rows that are appended become visible so often at most | 100 |
 //! | `freshet.headers` | each record names its job, epoch and number | `true` for views, `false` for rows that are appended |
-//! | `freshet.outage.limit.ms` | the brokers may be away for so long | 60000 |
+//! | `freshet.outage.limit.ms` | the brokers may be away for so long, instead of what the job says of all systems | none |
 //!
 //! Headers cost half as much CPU again as producing a row without one (1.4 µs instead of 0.9 µs), since librdkafka takes rows with
 //! headers one by one. Transactions do without them, so rows have them only on demand.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::trouble::own_circuit;
 use crate::Error;
+use crate::circuit::Circuit;
 
 const PREFIX: &str = "freshet.";
+
+/// The brokers may be away for so long if neither the job nor its sink says anything.
+const OUTAGE_LIMIT: Duration = Duration::from_secs(60);
 
 /// Freshet's own settings of a sink.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,20 +28,32 @@ pub(super) struct Settings {
     pub(super) commit_interval: Duration,
     /// Whether each record names its job, epoch and number, if it was said.
     pub(super) headers: Option<bool>,
-    pub(super) outage_limit: Duration,
+    pub(super) outage_limit: Option<Duration>,
 }
 
 impl Settings {
+    /// Makes the circuit of a sink that has not been given one.
+    pub(super) fn own_circuit(&self, thing: &str) -> Arc<Circuit> {
+        own_circuit(thing, self.outage_limit.unwrap_or(OUTAGE_LIMIT))
+    }
+
+    /// Takes the circuit of the job, with this sink's own limit.
+    pub(super) fn guarded(&self, circuit: &Arc<Circuit>) -> Arc<Circuit> {
+        if let Some(limit) = self.outage_limit {
+            circuit.limit(limit);
+        }
+        Arc::clone(circuit)
+    }
+
     /// Reads Freshet's own settings, and returns the client's beside them.
     pub(super) fn split(thing: &str, all: &BTreeMap<String, String>) -> Result<(Settings, BTreeMap<String, String>), Error> {
         let (own, clients): (BTreeMap<_, _>, BTreeMap<_, _>) =
             all.iter().map(|(key, value)| (key.clone(), value.clone())).partition(|(key, _)| key.starts_with(PREFIX));
-        let mut settings =
-            Settings { commit_interval: Duration::from_millis(100), headers: None, outage_limit: Duration::from_secs(60) };
+        let mut settings = Settings { commit_interval: Duration::from_millis(100), headers: None, outage_limit: None };
         for (key, value) in &own {
             match &key[PREFIX.len()..] {
                 "commit.interval.ms" => settings.commit_interval = millis(thing, key, value)?,
-                "outage.limit.ms" => settings.outage_limit = millis(thing, key, value)?,
+                "outage.limit.ms" => settings.outage_limit = Some(millis(thing, key, value)?),
                 "headers" => settings.headers = Some(value.parse().map_err(|_| bad(thing, key, "write true or false"))?),
                 _ => {
                     let known = "known are freshet.commit.interval.ms, freshet.headers and freshet.outage.limit.ms";

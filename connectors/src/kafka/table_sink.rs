@@ -27,7 +27,8 @@ use super::produce::TopicProducer;
 use super::rejects::{Message, Writer, with};
 use super::settings::Settings;
 use super::transaction::{Owner, Transactions};
-use super::trouble::{Outage, Patience, Trouble};
+use super::trouble::{Patience, Trouble};
+use crate::circuit::Circuit;
 use crate::format::rows;
 use crate::tables::rejects::SHORT_PAYLOAD_BYTES;
 use crate::{Error, SinkOptions, TableSink, fault};
@@ -58,7 +59,7 @@ pub struct KafkaTableSink {
     job: String,
     reset: bool,
     settings: Settings,
-    outage: Arc<Outage>,
+    circuit: Arc<Circuit>,
     transactions: Transactions,
     views: Vec<TableSchema>,
 }
@@ -105,11 +106,11 @@ impl KafkaTableSink {
         let thing = format!("sink '{}'", options.name);
         let topics = [&*address.topic, &*late_topic, &*dead_topic];
         let (config, settings, _) = batch_sink::prepare(&thing, &address, own, &options, &topics)?;
-        let outage = Outage::new(&thing, &address.brokers, settings.outage_limit);
+        let circuit = settings.own_circuit(&thing);
         let transactions = Transactions::new(Owner::new(&thing, &address, &config, &options, None));
         let SinkOptions { job, reset, .. } = options;
         let (topic, views) = (address.topic, Vec::new());
-        Ok(KafkaTableSink { thing, topic, late_topic, dead_topic, rejects, job, reset, settings, outage, transactions, views })
+        Ok(KafkaTableSink { thing, topic, late_topic, dead_topic, rejects, job, reset, settings, circuit, transactions, views })
     }
 
     /// Brings a commit into the topics, unless they hold it already.
@@ -200,13 +201,17 @@ impl Messages<'_> {
 }
 
 impl TableSink for KafkaTableSink {
+    fn guard(&mut self, circuit: &Arc<Circuit>) {
+        self.circuit = self.settings.guarded(circuit);
+    }
+
     fn prepare(&mut self, views: &[TableSchema]) -> Result<Option<Epoch>, Error> {
         if let Some(view) = views.iter().find(|view| view.key.is_empty()) {
             let problem = format!("view '{}' has no key, by which its messages could be told apart", view.name);
             return Err(Error::setup(&self.thing, problem, "give it a key, or write its rows as a batch sink"));
         }
         self.views = views.to_vec();
-        let mut patience = Patience::new(&self.outage);
+        let mut patience = Patience::new(&self.circuit);
         while let Err(trouble) = self.transactions.open(self.reset) {
             patience.bear(trouble)?;
         }
@@ -215,7 +220,7 @@ impl TableSink for KafkaTableSink {
     }
 
     fn commit(&mut self, commit: &Commit) -> Result<Vec<DeadLetter>, Error> {
-        let (mut refused, mut patience) = (Vec::new(), Patience::new(&self.outage));
+        let (mut refused, mut patience) = (Vec::new(), Patience::new(&self.circuit));
         while let Err(trouble) = self.attempt(commit, &mut refused) {
             self.transactions.discard();
             patience.bear(trouble)?;

@@ -1,20 +1,15 @@
-//! What can go wrong in a transaction, and how long it is borne.
+//! What can go wrong in a transaction, and how it is borne.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::Error;
+use crate::circuit::{Circuit, Gauge};
+use crate::retry::Policy;
 
-/// The first pause before another attempt; each further one is twice as long.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-
-/// The longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-
-/// An outage that is shorter than this is not spoken of: a producer is replaced within it.
-const SILENT: Duration = Duration::from_secs(1);
+/// Pauses of a client that has no circuit of its job's: from the first to the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
 
 /// Why an attempt has failed.
 #[derive(Debug)]
@@ -32,83 +27,54 @@ impl From<Error> for Trouble {
     }
 }
 
-/// What the producers of one sink have in common, so that an outage is spoken of once.
-#[derive(Debug)]
-pub(super) struct Outage {
-    thing: String,
-    brokers: String,
-    /// An outage is borne for so long.
-    limit: Duration,
-    /// So many producers have told that they wait.
-    waiting: AtomicUsize,
-    /// The sink is gone: nobody need wait any more.
-    pub(super) abandoned: AtomicBool,
+/// Makes a circuit for one who has none of a job's; what has failed for so long is given up.
+pub(super) fn own_circuit(thing: &str, limit: Duration) -> Arc<Circuit> {
+    let policy = Policy { first: PAUSES.0, most: PAUSES.1, give_up: Some(limit) };
+    Circuit::new(thing, policy, Arc::new(Gauge::default()))
 }
 
-impl Outage {
-    pub(super) fn new(thing: &str, brokers: &str, limit: Duration) -> Arc<Outage> {
-        let (thing, brokers) = (thing.to_owned(), brokers.to_owned());
-        Arc::new(Outage { thing, brokers, limit, waiting: AtomicUsize::new(0), abandoned: AtomicBool::new(false) })
-    }
-}
-
-/// One producer's patience.
+/// One producer's patience. The producers of a sink share a circuit.
 #[derive(Debug)]
 pub(super) struct Patience {
-    outage: Arc<Outage>,
+    circuit: Arc<Circuit>,
+    /// Set when the producer's sink is gone.
+    over: Arc<AtomicBool>,
+    /// Since when attempts have failed.
     since: Option<Instant>,
-    pause: Duration,
-    told: bool,
 }
 
 impl Patience {
-    pub(super) fn new(outage: &Arc<Outage>) -> Patience {
-        Patience { outage: Arc::clone(outage), since: None, pause: Duration::ZERO, told: false }
+    pub(super) fn new(circuit: &Arc<Circuit>) -> Patience {
+        Patience::until(circuit, &Arc::default())
     }
 
-    /// Waits before another attempt, the first time not at all; or returns the error if it has been borne for long enough.
+    /// One that ends when its sink is `over`, whoever else goes on.
+    pub(super) fn until(circuit: &Arc<Circuit>, over: &Arc<AtomicBool>) -> Patience {
+        Patience { circuit: Arc::clone(circuit), over: Arc::clone(over), since: None }
+    }
+
+    /// Waits before another attempt; or returns the error if there is to be none. The first one is made at once, by a new producer, and is no
+    /// news: a broker that moves a partition is enough to lose the old one.
     pub(super) fn bear(&mut self, trouble: Trouble) -> Result<(), Error> {
         let error = match trouble {
             Trouble::Final(error) => return Err(error),
             Trouble::Passing(error) => error,
         };
-        let since = *self.since.get_or_insert_with(Instant::now);
-        let lasted = since.elapsed();
-        if lasted >= self.outage.limit || self.outage.abandoned.load(Ordering::Relaxed) {
-            return Err(self.outage.given_up(error, lasted));
-        }
-        tracing::debug!("another attempt in {:?}: {error}", self.pause);
-        if lasted >= SILENT && !self.told {
-            self.told = true;
-            if self.outage.waiting.fetch_add(1, Ordering::Relaxed) == 0 {
-                let Outage { brokers, limit, .. } = &*self.outage;
-                tracing::warn!("{error}; rows are kept and the brokers at {brokers} tried again for {} s", limit.as_secs());
-            }
-        }
-        thread::sleep(self.pause);
-        self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
-        Ok(())
+        let Some(since) = self.since else {
+            self.since = Some(Instant::now());
+            tracing::debug!("another attempt at once: {error}");
+            return Ok(());
+        };
+        let words = error.to_string();
+        self.circuit.failed(since, error)?;
+        let is_over = || self.over.load(Ordering::Relaxed);
+        if self.circuit.wait_unless(is_over) { Ok(()) } else { Err(Error::unavailable("given up, since the job ends", words)) }
     }
 
     /// Notes that an attempt has succeeded.
     pub(super) fn restore(&mut self) {
-        let lasted = self.since.take().map_or(Duration::ZERO, |since| since.elapsed());
-        self.pause = Duration::ZERO;
-        if std::mem::take(&mut self.told) && self.outage.waiting.fetch_sub(1, Ordering::Relaxed) == 1 {
-            let Outage { thing, brokers, .. } = &*self.outage;
-            tracing::info!("{thing}: the brokers at {brokers} take rows again after {:.1} s", lasted.as_secs_f64());
-        }
-    }
-}
-
-impl Outage {
-    fn given_up(&self, error: Error, lasted: Duration) -> Error {
-        match error {
-            Error::Unavailable { thing, problem } => {
-                Error::unavailable(thing, format!("{problem}; given up after {} s", lasted.as_secs()))
-            }
-            error => error,
-        }
+        self.since = None;
+        self.circuit.succeeded();
     }
 }
 
@@ -117,9 +83,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patience_ends_after_its_limit_and_begins_anew_after_a_success() {
-        let outage = Outage::new("sink 's'", "b:1", Duration::from_millis(50));
-        let mut patience = Patience::new(&outage);
+    fn the_second_attempt_is_made_at_once_and_later_ones_by_the_circuit() {
+        let circuit = own_circuit("sink 's'", Duration::from_millis(50));
+        let mut patience = Patience::new(&circuit);
         let trouble = || Trouble::Passing(Error::unavailable("sink 's'", "no answer"));
         let begun = Instant::now();
         let error = loop {
@@ -131,5 +97,7 @@ mod tests {
         patience.restore();
         assert!(patience.bear(trouble()).is_ok());
         assert!(patience.bear(Trouble::Final(Error::fenced("s", "t"))).is_err());
+        circuit.abandon();
+        assert!(patience.bear(trouble()).is_err());
     }
 }

@@ -7,7 +7,7 @@
 //!                    │
 //!                 replay ──▶ Target               payload and ledger in one step; then the archive is marked
 //! ```
-//! What is put back, and how that stays exactly once, stands in [`replay`].
+//! What is put back, and how that stays exactly once, stands in `replay.rs`.
 
 mod only;
 mod place;

@@ -1,8 +1,11 @@
 //! A table sink that is given one kind of rejects and nothing else.
 
+use std::sync::Arc;
+
 use freshet_model::{Commit, DeadLetter, Epoch, Rejects, TableSchema};
 
 use super::Kind;
+use crate::circuit::Circuit;
 use crate::{Error, TableSink};
 
 /// A sink without views, that keeps late events or dead letters.
@@ -29,6 +32,10 @@ impl Only {
 impl TableSink for Only {
     fn prepare(&mut self, _: &[TableSchema]) -> Result<Option<Epoch>, Error> {
         self.inner.prepare(&[])
+    }
+
+    fn guard(&mut self, circuit: &Arc<Circuit>) {
+        self.inner.guard(circuit);
     }
 
     fn keeps_epoch(&self) -> bool {

@@ -180,6 +180,16 @@ mod tests {
     }
 
     #[test]
+    fn what_may_pass_is_told_from_what_a_person_has_to_change() {
+        for code in ["08006", "40001", "40P01", "53300", "57P01", "57P03", "57014", "58030", "55P03", "25006", "25P03"] {
+            assert!(may_pass(&SqlState::from_code(code)), "{code}");
+        }
+        for code in ["42P01", "42703", "42501", "42804", "28P01", "3D000", "22001", "23505"] {
+            assert!(!may_pass(&SqlState::from_code(code)), "{code}");
+        }
+    }
+
+    #[test]
     fn tls_is_refused_by_name() {
         assert!(refusal("postgres://h/db?sslmode=require").contains("sslmode=require asks for TLS"));
         assert!(refusal("postgres://h/db?a=b&sslmode=verify-full").contains("sslmode=verify-full"));

@@ -1,0 +1,113 @@
+//! A system that is away for a while: the circuit opens, the sources wait, memory stays what it was, and nothing is lost.
+
+use std::time::Duration;
+
+use freshet_harness::freshet::Running;
+use freshet_harness::http;
+use freshet_harness::job::Job;
+use freshet_harness::kafka::Kafka;
+use freshet_harness::postgres::Postgres;
+use freshet_harness::server::{free_ports, wait_for};
+
+use super::embedded::{TABLES, open};
+
+const LIMIT: Duration = Duration::from_secs(90);
+
+/// What waits in memory is bounded by the epochs under way, not by how long it waits.
+const MAX_GROWTH_MIB: u64 = 96;
+
+/// Looks at a job from outside.
+struct Watch {
+    port: u16,
+    sink: &'static str,
+}
+
+impl Watch {
+    fn number(&self, metric: &str) -> Option<f64> {
+        let (_, text) = http::get(self.port, "/metrics")?;
+        let of_sink = format!("sink=\"{}\"}}", self.sink);
+        let line = text.lines().find(|line| line.starts_with(&format!("freshet_{metric}{{")) && line.contains(&of_sink))?;
+        line.rsplit(' ').next()?.parse().ok()
+    }
+
+    fn wait(&self, metric: &str, running: &mut Running, expected: impl Fn(f64) -> bool) {
+        let met = wait_for(LIMIT, || self.number(metric).is_some_and(&expected) || !running.is_running());
+        assert!(met && running.is_running(), "{metric} is {:?}\n{}", self.number(metric), running.output());
+    }
+
+    /// Lets the system be away for so long, and returns by how much the job's memory has grown in the second half of it.
+    fn bear(&self, running: &mut Running, away: Duration) -> u64 {
+        self.wait("sink_circuit_opened_total", running, |opened| opened >= 1.0);
+        let (_, ready) = http::get(self.port, "/readyz").expect("it answers");
+        assert!(ready.starts_with("ok\n") && ready.contains(&format!("sink '{}' is away: circuit ", self.sink)), "{ready}");
+        std::thread::sleep(away / 2);
+        let before = running.memory_mib();
+        std::thread::sleep(away / 2);
+        running.memory_mib().saturating_sub(before)
+    }
+}
+
+/// A job on events from the generator, many of them, that answers at a port.
+fn start(job: &Job, envs: &[(&str, &str)]) -> (Running, u16) {
+    let [port] = free_ports();
+    let command = job.run().args(&format!("--listen {port}"));
+    (envs.iter().fold(command, |command, (name, value)| command.env(name, value)).start(), port)
+}
+
+#[test]
+fn a_database_that_is_away_costs_no_memory_and_no_event() {
+    let mut server = Postgres::start(false);
+    let database = server.database("away");
+    let job = Job::generated("rate=20000");
+    let (mut running, port) = start(&job, &[("DATABASE_URL", &database.url)]);
+    let watch = Watch { port, sink: "warehouse" };
+    watch.wait("sink_epoch", &mut running, |epoch| epoch > 20.0);
+    server.server.signal("KILL");
+    let grown = watch.bear(&mut running, Duration::from_secs(10));
+    assert!(grown < MAX_GROWTH_MIB, "memory has grown by {grown} MiB\n{}", running.output());
+    let epoch = watch.number("sink_epoch").expect("a number");
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(watch.number("sink_epoch"), Some(epoch), "nothing is committed meanwhile");
+    server.server.start_again();
+    server.wait_until_ready();
+    watch.wait("sink_circuit_state", &mut running, |state| state == 0.0);
+    watch.wait("sink_epoch", &mut running, |now| now > epoch + 20.0);
+    assert!(watch.number("sink_retries_total").expect("a number") >= 3.0);
+    running.interrupt();
+    let ended = running.wait(LIMIT);
+    ended.expect_success("the job");
+    for words in ["circuit open", "circuit half open", "circuit closed"] {
+        assert!(ended.stderr.contains(words), "{words}\n{}", ended.stderr);
+    }
+    let ledger = "SELECT counted::bigint FROM freshet.ledger WHERE view = 'page_view_counts'";
+    let counted = database.number(ledger).expect("a ledger");
+    assert_eq!(database.number("SELECT sum(view_count)::bigint FROM page_view_counts"), Some(counted));
+    let lost =
+        "SELECT (read - counted - filtered - late - dead_letters)::bigint FROM freshet.ledger WHERE view = 'page_view_counts'";
+    assert_eq!(database.number(lost), Some(0));
+}
+
+#[test]
+fn brokers_that_are_away_cost_no_memory_and_no_row() {
+    let mut kafka = Kafka::start();
+    kafka.create("away", 1);
+    let job = Job::generated("rate=5000");
+    let job = job.replace("${KAFKA_URL:-file://data}/enriched_activity", &format!("{}/away", kafka.url()));
+    let (mut running, port) = start(&job, &[]);
+    let watch = Watch { port, sink: "enriched" };
+    watch.wait("sink_rows_total", &mut running, |rows| rows > 1000.0);
+    kafka.server.signal("KILL");
+    let grown = watch.bear(&mut running, Duration::from_secs(6));
+    assert!(grown < MAX_GROWTH_MIB, "memory has grown by {grown} MiB\n{}", running.output());
+    kafka.server.start_again();
+    kafka.wait_until_ready();
+    watch.wait("sink_circuit_state", &mut running, |state| state == 0.0);
+    running.interrupt();
+    running.wait(LIMIT).expect_success("the job");
+    let query = "SELECT read - dead_letters FROM freshet_ledger WHERE view = 'page_view_counts'";
+    let accepted: i64 =
+        open(&job.folder().join(TABLES)).expect("tables").query_row(query, [], |row| row.get(0)).expect("a ledger");
+    let mut rows = 0;
+    kafka.read("away", |_| rows += 1);
+    assert_eq!(rows, accepted, "each event that was accepted is in the topic once");
+}
