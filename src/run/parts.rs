@@ -79,3 +79,35 @@ pub(super) fn hash(job: &Job) -> u64 {
     let text: String = parts(job).into_iter().map(|(part, words)| format!("{part} {words}\n")).collect();
     XxHash3_64::oneshot(format!("{}\n{text}", job.name).as_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    const JOB: &str = r#"
+[source.clicks]
+url = "file://clicks.ndjson"
+columns = { ip = "text" }
+
+[view.people]
+sql = "SELECT keyed_hash(ip, '${IP_KEY}') AS who, count(*) AS n FROM clicks GROUP BY who"
+
+[sink.out]
+url = "console://"
+views = ["people"]
+"#;
+
+    #[test]
+    fn a_key_is_not_written_down_and_yet_tells_jobs_apart() {
+        let job = |key: &'static str| {
+            let job = Job::parse(Path::new("people.toml"), JOB, &|name| (name == "IP_KEY").then(|| key.to_owned()));
+            job.unwrap_or_else(|error| panic!("{error}"))
+        };
+        let (one, other) = (parts(&job("tellnobody")), parts(&job("tellnobodyelse")));
+        assert!(!format!("{one:?} {:?}", job("tellnobody")).contains("tellnobody"), "{one:?}");
+        let view = Part::View("people".to_owned());
+        assert_ne!(one[&view], other[&view]);
+    }
+}

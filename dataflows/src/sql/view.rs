@@ -14,7 +14,7 @@ use super::group::Origin;
 use super::hidden::Lowering;
 use super::key;
 use super::relation::{Base, Relation, column, reads_processing_time};
-use crate::plan::{Aggregation, Body, Emit, Expression, Input, Map, TimeBound, View, Window};
+use crate::plan::{Aggregation, Body, Emit, Expression, Function, Input, Map, TimeBound, View, Window};
 
 /// A column of a view.
 struct Output {
@@ -59,6 +59,7 @@ pub(super) fn build(
         None => keys(definition, &relation, &columns, &parts, &mut warnings)?,
     };
     warnings.extend(growth(part, &relation));
+    warnings.extend(funnels(part, &relation));
     let time_column = relation.base.time.filter(|_| relation.groups.is_none());
     let time_column = time_column.and_then(|time| plain.iter().position(|&column| column == Some(time)));
     let appends = relation.groups.is_none() && matches!(relation.base.input, Input::Source(_));
@@ -206,6 +207,19 @@ fn growth(part: &Part<'_>, relation: &Relation) -> Option<String> {
         None => format!("view '{}' keeps each of its", part.definition.name),
     };
     (!closes).then(|| format!("{whose} groups for ever, since none has a time at which it is over: {advice}"))
+}
+
+/// Warns of groups that keep more with each event, for ever.
+fn funnels(part: &Part<'_>, relation: &Relation) -> Option<String> {
+    let groups = relation.groups.as_ref()?;
+    let closes = relation.base.window.is_some() || groups.key_time_bound.is_some();
+    let has_funnel = groups.aggregates.iter().any(|aggregate| matches!(aggregate.function, Function::Funnel(_)));
+    let view = part.of.unwrap_or(&part.definition.name);
+    (has_funnel && !closes).then(|| {
+        format!(
+            "view '{view}' keeps the times of a funnel's steps for ever, unless all have been gone: use tumble, hop or session"
+        )
+    })
 }
 
 fn map(relation: &Relation, outputs: &[Output], schema: SchemaRef, compiler: &Compiler) -> Planned<Map> {

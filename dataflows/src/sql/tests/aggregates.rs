@@ -187,6 +187,15 @@ fn what_an_aggregate_does_not_take() {
 }
 
 #[test]
+fn a_funnel_without_a_window_is_warned_of() {
+    let funnel = "funnel(INTERVAL '1 hour', ok, fee > 1) AS x";
+    let ever = view(&format!("SELECT account, {funnel} FROM payments GROUP BY account"));
+    assert!(ever.warnings.iter().any(|warning| warning.contains("steps for ever")), "{:?}", ever.warnings);
+    let hours = format!("SELECT window_start, {funnel} FROM tumble(payments, INTERVAL '1 hour') GROUP BY window_start");
+    assert_eq!(view(&hours).warnings, Vec::<String>::new());
+}
+
+#[test]
 fn what_cannot_be_taken_back_is_not_kept_of_views() {
     let counts = "SELECT ok, fee, count(*) AS n FROM payments GROUP BY ok, fee";
     let over = |aggregate: &str| job(&[counts, &format!("SELECT ok, {aggregate} AS x FROM a GROUP BY ok")]);
