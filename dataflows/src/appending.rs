@@ -61,7 +61,7 @@ fn last_of_each(rows: &RecordBatch, key: &[usize], codec: &RowCodec) -> RecordBa
     let columns: Vec<_> = key.iter().map(|&column| rows.column(column).clone()).collect();
     let keys = codec.pack(&columns);
     let mut seen = HashSet::with_capacity(rows.num_rows());
-    let mut kept: Vec<bool> = (0..rows.num_rows()).rev().map(|row| seen.insert(keys.row(row).data())).collect();
+    let mut kept: Vec<bool> = (0..rows.num_rows()).rev().map(|row| seen.insert(keys.row(row))).collect();
     if seen.len() == rows.num_rows() {
         return rows.clone();
     }

@@ -169,6 +169,17 @@ impl Interner {
     }
 }
 
+/// Packed rows; the key of a view without a key has no columns, hence there is nothing in its rows.
+pub struct PackedRows(Option<Rows>);
+
+impl PackedRows {
+    /// Returns a row's bytes.
+    #[must_use]
+    pub fn row(&self, index: usize) -> &[u8] {
+        self.0.as_ref().map_or(&[], |rows| rows.row(index).data())
+    }
+}
+
 /// Packs whole rows of a view, or only the columns of its key, into ordered bytes, and unpacks them for a sink.
 pub struct RowCodec {
     converter: RowConverter,
@@ -191,8 +202,9 @@ impl RowCodec {
     /// # Panics
     /// If the columns are not of the schema's types.
     #[must_use]
-    pub fn pack(&self, columns: &[ArrayRef]) -> Rows {
-        self.converter.convert_columns(columns).expect("invariant: the columns are of the schema's types")
+    pub fn pack(&self, columns: &[ArrayRef]) -> PackedRows {
+        let rows = || self.converter.convert_columns(columns).expect("invariant: the columns are of the schema's types");
+        PackedRows((!columns.is_empty()).then(rows))
     }
 
     /// Unpacks rows into a batch of the schema.
@@ -238,6 +250,14 @@ mod tests {
             let back = codec.unpack(numbers.iter().map(|&number| interner.key(number as usize)).collect::<Vec<_>>().into_iter());
             prop_assert_eq!(&back[0], &columns[0]);
         }
+    }
+
+    #[test]
+    fn the_rows_of_a_key_without_columns_are_nothing() {
+        let codec = RowCodec::new(Arc::new(arrow::datatypes::Schema::empty()));
+        let packed = codec.pack(&[]);
+        assert_eq!(packed.row(3), b"");
+        assert_eq!(codec.unpack([packed.row(0), packed.row(1)].into_iter()).num_rows(), 2);
     }
 
     #[test]

@@ -148,8 +148,8 @@ impl Remapper {
         let shown = weights.iter().enumerate().filter(|(row, _)| visible.is_none_or(|visible| visible.value(*row)));
         out.extend(shown.map(|(row, diff)| Delta {
             view: self.index,
-            key: keys.row(row).data().to_vec(),
-            row: rows.row(row).data().to_vec(),
+            key: keys.row(row).to_vec(),
+            row: rows.row(row).to_vec(),
             diff: *diff,
         }));
     }

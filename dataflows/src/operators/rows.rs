@@ -88,8 +88,8 @@ impl RowMaker {
                 continue;
             }
             let diff = instance.diff;
-            let row = if diff > 0 || self.rows.retracts { packed.row(index).data().to_vec() } else { Vec::new() };
-            deltas.push(Delta { view: self.view, key: keys.row(index).data().to_vec(), row, diff });
+            let row = if diff > 0 || self.rows.retracts { packed.row(index).to_vec() } else { Vec::new() };
+            deltas.push(Delta { view: self.view, key: keys.row(index).to_vec(), row, diff });
         }
     }
 
