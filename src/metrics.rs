@@ -5,7 +5,7 @@
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::stats::{BOUNDS, SinkStats, Snapshot, SourceStats, Stats, ViewStats};
+use crate::stats::{BOUNDS, SinkStats, Snapshot, SourceStats, Stats, StreamStats, ViewStats};
 
 /// The media type of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -26,6 +26,13 @@ const SOURCES: [(&str, &str, &str, Read<SourceStats>); 7] = [
     ("watermark_lag_seconds", "gauge", "Distance of the watermark from the greatest event time.", |s| {
         time(&s.max_event_time) - time(&s.watermark)
     }),
+];
+
+/// The same of each stream that is made from others.
+const STREAMS: [(&str, &str, &str, Read<StreamStats>); 3] = [
+    ("duplicates_total", "counter", "Records that the stream left out because they repeat another.", |s| count(&s.duplicates)),
+    ("stream_late_records_total", "counter", "Records that came too late to be told from repeats.", |s| count(&s.late)),
+    ("remembered_keys", "gauge", "Keys whose repeats the stream would know.", |s| count(&s.keys)),
 ];
 
 /// The same of each view.
@@ -70,6 +77,7 @@ pub fn text(job: &str, stats: &Stats) -> String {
         sample(&mut out, name, &[job], value);
     }
     family(&mut out, &SOURCES, &stats.sources, |s| [job, Label("source", &s.name)]);
+    family(&mut out, &STREAMS, &stats.streams, |s| [job, Label("stream", &s.name)]);
     family(&mut out, &VIEWS, &stats.views, |v| [job, Label("view", &v.name)]);
     family(&mut out, &SINKS, &stats.sinks, |s| [job, Label("sink", &s.name)]);
     for (name, help, read) in [

@@ -28,6 +28,7 @@ pub fn plan(job: &Job) -> Result<Plan, job::Error> {
         name: source.name.clone(),
         columns: source.columns.clone(),
         time_column: source.time_column,
+        derived: None,
     });
     let views = job.views.iter().map(|view| ViewDefinition {
         name: view.name.clone(),

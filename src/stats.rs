@@ -26,6 +26,8 @@ pub struct Stats {
     pub started: Instant,
     /// One for each source, in the job's order.
     pub sources: Vec<SourceStats>,
+    /// One for each stream that is made from others, in the plan's order.
+    pub streams: Vec<StreamStats>,
     /// One for each view that people know, in the plan's order.
     pub views: Vec<ViewStats>,
     /// For each view of the plan the index of its numbers.
@@ -57,6 +59,19 @@ pub struct SourceStats {
     pub watermark: AtomicI64,
     /// The greatest event time seen, in microseconds; `i64::MIN` before the first.
     pub max_event_time: AtomicI64,
+}
+
+/// The numbers of a stream that is made from others.
+#[derive(Debug, Default)]
+pub struct StreamStats {
+    /// The stream's name.
+    pub name: String,
+    /// Records that repeat another.
+    pub duplicates: AtomicU64,
+    /// Records that came too late to be told from repeats.
+    pub late: AtomicU64,
+    /// Keys that are remembered.
+    pub keys: AtomicU64,
 }
 
 /// The numbers of one view.
@@ -118,6 +133,7 @@ impl Stats {
         Stats {
             started: Instant::now(),
             sources: sources.iter().map(|name| SourceStats::new(name)).collect(),
+            streams: Vec::new(),
             views: names.into_iter().map(|name| ViewStats { name: name.clone(), ..ViewStats::default() }).collect(),
             numbers_of,
             sinks: sinks.iter().map(|(name, url)| SinkStats::new(name, url)).collect(),
@@ -125,6 +141,19 @@ impl Stats {
             ready: AtomicBool::new(false),
             failed: Mutex::new(None),
         }
+    }
+
+    /// Adds the numbers of streams that are made from others.
+    #[must_use]
+    pub fn with_streams(mut self, names: impl Iterator<Item = String>) -> Stats {
+        self.streams.extend(names.map(|name| StreamStats { name, ..StreamStats::default() }));
+        self
+    }
+
+    /// Returns the numbers of the stream with this index among the plan's sources.
+    #[must_use]
+    pub fn stream(&self, index: usize) -> &StreamStats {
+        &self.streams[index - self.sources.len()]
     }
 
     /// Returns the numbers of the view with this index in the plan.

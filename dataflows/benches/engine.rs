@@ -45,7 +45,12 @@ fn context(sql: &str) -> Arc<Context> {
         let (name, kind) = text.split_once(' ').expect("a name and a type");
         Column { name: name.to_owned(), column_type: kind.parse().expect("a type") }
     };
-    let source = SourcePlan { name: "events".to_owned(), columns: names.iter().map(column).collect(), time_column: Some(0) };
+    let source = SourcePlan {
+        name: "events".to_owned(),
+        columns: names.iter().map(column).collect(),
+        time_column: Some(0),
+        derived: None,
+    };
     let view = ViewDefinition { name: "view".to_owned(), sql: sql.to_owned(), key: Vec::new(), emit: Emit::Changes };
     let plan = plan(&[source], &[view]).expect("the view can be planned");
     let fold =

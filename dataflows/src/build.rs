@@ -9,6 +9,8 @@
 //!
 //! What is absent: I/O, threads and the clock; they come in as plain functions.
 
+mod streams;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -66,8 +68,8 @@ pub struct Wiring {
     pub appends: Vec<AppendSink>,
     /// Where the states of folds come from and go to.
     pub stores: Stores,
-    /// Told, with a view's index, by how much the number of keys changes that this worker keeps for it.
-    pub keys: Arc<dyn Fn(usize, i64)>,
+    /// Told by how much the number of keys changes that this worker keeps for a view or a stream.
+    pub keys: Arc<dyn Fn(Input, i64)>,
 }
 
 /// A sink of views.
@@ -113,7 +115,7 @@ struct Graph<'s> {
     kept: Vec<Stream<'s, Epoch, Vec<()>>>,
     first: (Epoch, Vec<Timestamp>),
     stores: Stores,
-    keys: Arc<dyn Fn(usize, i64)>,
+    keys: Arc<dyn Fn(Input, i64)>,
 }
 
 /// Builds the dataflow of a lowered plan in a scope.
@@ -146,6 +148,7 @@ pub fn build(scope: Scope<'_, Epoch>, lowered: &Lowered, wiring: Wiring) {
     let reports =
         wiring.sources.into_iter().enumerate().map(|(index, open)| graph.source(index, max_bytes, open)).collect::<Vec<_>>();
     scope.concatenate(reports).connect_loop(report_loop);
+    graph.streams(lowered);
     graph.views(lowered);
     let tables: Vec<_> = wiring.tables.into_iter().map(|table| graph.table(table)).collect();
     let appends: Vec<_> = wiring.appends.into_iter().map(|sink| graph.append(sink)).collect();
@@ -169,10 +172,10 @@ impl<'s> Graph<'s> {
         built.reports
     }
 
-    /// Builds folds and row-wise views, each after all that it reads.
+    /// Builds folds and row-wise views that are not there yet, each after all that it reads.
     fn views(&mut self, lowered: &Lowered) {
         let mut folds: Vec<usize> = (0..lowered.folds.len()).collect();
-        let mut maps = lowered.maps.clone();
+        let mut maps: Vec<usize> = lowered.maps.iter().copied().filter(|view| !self.mapped.contains_key(view)).collect();
         while !folds.is_empty() || !maps.is_empty() {
             let before = folds.len() + maps.len();
             maps.retain(|&view| !self.build_map(view));
@@ -252,7 +255,7 @@ impl<'s> Graph<'s> {
         }
         let keeper = Keeper { kept: planned.components.iter().map(|c| self.kept(lowered, c)).collect(), codec };
         let (keys, views) = (Arc::clone(&self.keys), planned.components.iter().map(|c| c.view).collect::<Vec<_>>());
-        let keys = Box::new(move |change| views.iter().for_each(|&view| keys(view, change)));
+        let keys = Box::new(move |change| views.iter().for_each(|&view| keys(Input::View(view), change)));
         let partials = self.scope.concatenate(partials);
         let options = self.fold_options(index, name, self.announcement(planned.input), keys);
         let folded = fold(self.scope, options, keeper, partials, self.seals.clone());

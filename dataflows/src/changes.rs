@@ -53,10 +53,23 @@ pub enum Side {
     },
     /// A view's records.
     Counted(Counts),
+    /// Records that did not come out of a stream that is made from others.
+    LeftOut(LeftOut),
     /// An event that was late for a window.
     Late(Box<LateEvent>),
     /// A record that was refused.
     Dead(Box<DeadLetter>),
+}
+
+/// The records that a stream left out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// Index of the stream among the sources.
+    pub stream: usize,
+    /// Records that repeat another.
+    pub repeats: u64,
+    /// Records that came too late to be told from repeats.
+    pub late: u64,
 }
 
 /// Where the records that a view read went.

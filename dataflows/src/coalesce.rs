@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use freshet_model::{Commit, Epoch, LedgerRow, Rejects, TableSchema, Timestamp, ViewChanges};
+use freshet_model::{Commit, Epoch, Rejects, TableSchema, Timestamp, ViewChanges};
 
 use crate::appending::Appending;
-use crate::changes::{Counts, Delta, Side};
+use crate::changes::{Delta, Side};
 use crate::epochs::Seal;
 use crate::keys::RowCodec;
+use crate::ledger::Ledger;
 use crate::operators::drain::SinkEpoch;
 use crate::plan::{Input, Plan};
 
@@ -71,6 +72,7 @@ impl Coalescer {
             match side {
                 Side::Read { source, records, dead_letters } => self.ledger.advance_source(source, records, dead_letters),
                 Side::Counted(counts) => self.ledger.advance_view(&counts),
+                Side::LeftOut(left_out) => self.ledger.advance_stream(&left_out),
                 Side::Late(late) => rejects.late.push(*late),
                 Side::Dead(dead) => rejects.dead.push(*dead),
             }
@@ -127,97 +129,19 @@ impl Changing {
     }
 }
 
-/// Where the records of the epochs taken went, view by view. The sums over all epochs are the sink's: a process does not know those before it.
-pub struct Ledger {
-    /// Records and dead letters of each source.
-    sources: Vec<(u64, u64)>,
-    /// The accounts of each view that reads sources, itself or by a part of it.
-    rows: Vec<Account>,
-    /// For each view the index of its account, if its records are those of a source.
-    account_of: Vec<Option<usize>>,
-}
-
-/// The accounts of one view.
-struct Account {
-    view: String,
-    /// The sources that it reads, each as often as it does.
-    sources: Vec<usize>,
-    counts: Counts,
-}
-
-impl Ledger {
-    fn new(plan: &Plan) -> Ledger {
-        let mut ledger = Ledger { sources: vec![(0, 0); plan.sources.len()], rows: Vec::new(), account_of: Vec::new() };
-        for view in &plan.views {
-            // The rows of other views come and go, and are no records.
-            let sources =
-                view.inputs.iter().filter_map(|input| if let Input::Source(source) = input { Some(*source) } else { None });
-            let sources: Vec<usize> = sources.collect();
-            let account = (!sources.is_empty()).then(|| ledger.account(view.shown_name()));
-            if let Some(account) = account {
-                ledger.rows[account].sources.extend(sources);
-            }
-            ledger.account_of.push(account);
-        }
-        ledger
-    }
-
-    /// Returns the account of the view of this name, which is opened if there is none.
-    fn account(&mut self, view: &str) -> usize {
-        self.rows.iter().position(|account| account.view == view).unwrap_or_else(|| {
-            self.rows.push(Account { view: view.to_owned(), sources: Vec::new(), counts: Counts::default() });
-            self.rows.len() - 1
-        })
-    }
-
-    fn advance_source(&mut self, source: usize, records: u64, dead_letters: u64) {
-        let held = &mut self.sources[source];
-        *held = (held.0 + records, held.1 + dead_letters);
-    }
-
-    fn advance_view(&mut self, counts: &Counts) {
-        if let Some(account) = self.account_of[counts.view] {
-            let held = &mut self.rows[account].counts;
-            held.counted += counts.counted;
-            held.filtered += counts.filtered;
-            held.late += counts.late;
-            held.failed += counts.failed;
-        }
-    }
-
-    /// Returns a row for each view, and begins anew.
-    fn take_rows(&mut self) -> Vec<LedgerRow> {
-        let row = |Account { view, sources, counts }: &Account| {
-            let of_sources = sources.iter().map(|&source| self.sources[source]);
-            let (read, dead_letters) = of_sources.fold((0, 0), |sum, (read, dead)| (sum.0 + read, sum.1 + dead));
-            LedgerRow {
-                view: view.clone(),
-                read,
-                counted: counts.counted,
-                filtered: counts.filtered,
-                late: counts.late,
-                dead_letters: dead_letters + counts.failed,
-            }
-        };
-        let rows = self.rows.iter().map(row).collect();
-        self.sources.fill((0, 0));
-        self.rows.iter_mut().for_each(|account| account.counts = Counts::default());
-        rows
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use freshet_model::Column;
+    use freshet_model::{Column, LedgerRow};
 
     use super::*;
+    use crate::changes::Counts;
     use crate::plan::{Emit, SourcePlan};
     use crate::sql::{ViewDefinition, plan};
 
     fn coalescer() -> Coalescer {
         let column = |name: &str, kind: &str| Column { name: name.to_owned(), column_type: kind.parse().expect("a type") };
         let columns = vec![column("time", "timestamp"), column("page", "text")];
-        let source = SourcePlan { name: "events".to_owned(), columns, time_column: Some(0) };
+        let source = SourcePlan { name: "events".to_owned(), columns, time_column: Some(0), derived: None };
         let sql = "SELECT page, count(*) AS hits FROM events GROUP BY page".to_owned();
         let view = ViewDefinition { name: "pages".to_owned(), sql, key: Vec::new(), emit: Emit::Changes };
         Coalescer::new(&plan(&[source], &[view]).expect("the view can be planned"), &[Input::View(0)])

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::build::fold_name;
 use crate::lower::{Component, Fold, Lowered, Role, lower};
-use crate::plan::{Body, Emit, Input, Plan};
+use crate::plan::{Body, Derived, Emit, Input, Plan};
 use crate::state::{Kind, Shape};
 
 /// Describes the dataflow as text: each source, each fold with the state that it keeps of a key, each row-wise view, and what to know before running it.
@@ -15,7 +15,17 @@ pub fn text(plan: &Plan) -> String {
     let mut out = String::new();
     for source in &plan.sources {
         let time = source.time_column.map_or("none", |column| &source.columns[column].name);
-        line(&mut out, 0, &format!("source {} (event time: {time})", source.name));
+        let kind = if source.derived.is_some() { "stream" } else { "source" };
+        line(&mut out, 0, &format!("{kind} {} (event time: {time})", source.name));
+        match &source.derived {
+            Some(Derived::Dedupe { within, .. }) => {
+                line(&mut out, 1, &format!("the time of each key, until {} after it", seconds(*within)));
+            }
+            Some(Derived::Union(inputs)) => {
+                line(&mut out, 1, &format!("partition n of part i is partition {} n + i, no state", inputs.len()));
+            }
+            None => {}
+        }
     }
     let nodes = nodes(&lowered);
     for node in nodes.iter().filter(|node| node.part_of(plan, &lowered).is_none()) {
@@ -137,7 +147,8 @@ fn kind_name(kind: Kind) -> &'static str {
     }
 }
 
-fn seconds(micros: i64) -> String {
+/// Writes a length of time for people.
+pub(crate) fn seconds(micros: i64) -> String {
     let (whole, rest) = (micros / 1_000_000, micros % 1_000_000);
     if rest == 0 { format!("{whole} s") } else { format!("{micros} µs") }
 }
@@ -152,7 +163,9 @@ pub fn graphviz(plan: &Plan) -> String {
     let lowered = lower(plan);
     let mut out = String::from("digraph job {\n  rankdir=LR;\n  node [shape=box, fontname=\"sans-serif\"];\n");
     for source in &plan.sources {
-        node(&mut out, &format!("source {}", source.name), "cds");
+        let name = format!("source {}", source.name);
+        node(&mut out, &name, if source.derived.is_some() { "cylinder" } else { "cds" });
+        source.derived.iter().flat_map(Derived::inputs).for_each(|&input| edge(&mut out, &place(plan, input), &name));
     }
     for fold in &lowered.folds {
         let name = format!("fold {}", fold_name(plan, fold));

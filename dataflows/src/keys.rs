@@ -70,6 +70,19 @@ impl PackedKeys<'_> {
             PackedKeys::Unit => (&[], PRESENT),
         }
     }
+
+    /// Returns the hash of a row's key.
+    pub(crate) fn hash(&self, row: usize) -> u64 {
+        XxHash3_64::oneshot(self.get(row).0)
+    }
+
+    /// Appends a row's key, whose hash is known, to others.
+    pub(crate) fn append(&self, row: usize, hash: u64, keys: &mut Vec<u8>) {
+        let (data, mark) = self.get(row);
+        keys.extend_from_slice(&hash.to_be_bytes());
+        keys.extend_from_slice(data);
+        keys.push(mark);
+    }
 }
 
 impl KeyCodec {
@@ -149,9 +162,7 @@ impl Interner {
         }
         let number = u32::try_from(self.entries.len()).expect("invariant: an epoch has fewer than 2^32 records");
         let start = self.bytes.len();
-        self.bytes.extend_from_slice(&hash.to_be_bytes());
-        self.bytes.extend_from_slice(data);
-        self.bytes.push(mark);
+        keys.append(row, hash, &mut self.bytes);
         self.entries.push(Entry { hash, start, end: self.bytes.len() });
         self.table.insert_unique(hash, number, |number| self.entries[*number as usize].hash);
         number

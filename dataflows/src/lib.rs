@@ -9,6 +9,7 @@ pub mod epochs;
 pub mod explain;
 mod expressions;
 pub mod keys;
+mod ledger;
 pub mod lower;
 pub mod operators;
 pub mod outlet;

@@ -7,7 +7,9 @@
 
 use arrow::datatypes::DataType;
 
-use crate::plan::{Aggregate, Aggregation, Body, Emit, Expression, Function, Input, Map, Plan, TimeBound, View, Window};
+use crate::plan::{
+    Aggregate, Aggregation, Body, Derived, Emit, Expression, Function, Input, Map, Plan, SourcePlan, TimeBound, View, Window,
+};
 use crate::state::{Grid, Kind, Rule, Shape};
 
 /// The nodes of a job's dataflow.
@@ -17,6 +19,22 @@ pub struct Lowered {
     pub folds: Vec<Fold>,
     /// Views computed row by row, by their index.
     pub maps: Vec<usize>,
+    /// Streams that remember keys, by their index among the sources.
+    pub dedupes: Vec<usize>,
+}
+
+impl Lowered {
+    /// Returns the number of all states that checkpoints hold: those of the folds, then those of the streams.
+    #[must_use]
+    pub fn states(&self) -> usize {
+        self.folds.len() + self.dedupes.len()
+    }
+
+    /// Returns the number of the state of a stream that remembers keys.
+    pub(crate) fn state_of_dedupe(&self, source: usize) -> usize {
+        let at = self.dedupes.iter().position(|&dedupe| dedupe == source);
+        self.folds.len() + at.expect("invariant: the lowering lists all streams that remember keys")
+    }
 }
 
 /// A keyed state.
@@ -110,7 +128,9 @@ pub struct Rows {
 /// Lowers a plan.
 #[must_use]
 pub fn lower(plan: &Plan) -> Lowered {
-    let mut lowered = Lowered { folds: Vec::new(), maps: Vec::new() };
+    let is_dedupe = |source: &SourcePlan| matches!(source.derived, Some(Derived::Dedupe { .. }));
+    let dedupes = (0..plan.sources.len()).filter(|&source| is_dedupe(&plan.sources[source])).collect();
+    let mut lowered = Lowered { folds: Vec::new(), maps: Vec::new(), dedupes };
     // Longer keys first, so that a fold stands after those that contribute to it.
     let mut wanted = Vec::new();
     for (index, view) in plan.views.iter().enumerate() {

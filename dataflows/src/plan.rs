@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion_physical_expr::PhysicalExpr;
-use freshet_model::{Column, TableSchema};
+use freshet_model::{Column, PartitionId, TableSchema};
 
 use crate::state::{Choice, Steps};
 
@@ -34,7 +34,7 @@ impl fmt::Debug for Expression {
 /// All that a job computes.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// The sources, as declared.
+    /// The sources, as declared, and after them the streams that are made from them, each after what it is made from.
     pub sources: Vec<SourcePlan>,
     /// The views in an order in which each reads only sources and views before it.
     pub views: Vec<View>,
@@ -56,14 +56,14 @@ impl Plan {
         match input {
             Input::View(view) => self.views[view].table.clone(),
             Input::Source(source) => {
-                let SourcePlan { name, columns, time_column } = self.sources[source].clone();
+                let SourcePlan { name, columns, time_column, .. } = self.sources[source].clone();
                 TableSchema { name, columns, key: Vec::new(), appends: true, time_column }
             }
         }
     }
 }
 
-/// A source as the planner sees it.
+/// A source as the planner sees it: records in partitions, with offsets.
 #[derive(Debug, Clone)]
 pub struct SourcePlan {
     /// The source's name.
@@ -72,6 +72,36 @@ pub struct SourcePlan {
     pub columns: Vec<Column>,
     /// Index of the event-time column.
     pub time_column: Option<usize>,
+    /// What it is made from, if it is not read from outside.
+    pub derived: Option<Derived>,
+}
+
+/// A stream that is made from others. Its records keep their epochs and offsets, and its watermark is the least of those of the sources that they
+/// come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Derived {
+    /// The first record of each key.
+    Dedupe {
+        /// A source, or a view that works row by row on one.
+        input: Input,
+        /// The columns of the key.
+        keys: Vec<usize>,
+        /// For how long a key is remembered, in microseconds.
+        within: i64,
+    },
+    /// The records of all of these, whose columns are the same. Partition `n` of input `i` becomes partition `n * inputs + i`.
+    Union(Vec<Input>),
+}
+
+impl Derived {
+    /// Returns what the stream is made from.
+    #[must_use]
+    pub fn inputs(&self) -> &[Input] {
+        match self {
+            Derived::Dedupe { input, .. } => std::slice::from_ref(input),
+            Derived::Union(inputs) => inputs,
+        }
+    }
 }
 
 /// Where a view's rows come from.
@@ -132,12 +162,50 @@ impl View {
 }
 
 impl Plan {
-    /// Returns the sources from which, through whatever views, an input comes.
+    /// Returns the declared sources from which, through whatever streams and views, an input comes.
     #[must_use]
     pub fn sources_of(&self, input: Input) -> BTreeSet<usize> {
+        let inputs = match input {
+            Input::Source(source) => match &self.sources[source].derived {
+                None => return BTreeSet::from([source]),
+                Some(derived) => derived.inputs(),
+            },
+            Input::View(view) => &self.views[view].inputs,
+        };
+        inputs.iter().flat_map(|&input| self.sources_of(input)).collect()
+    }
+
+    /// Returns all that the records of a source have passed, itself included: streams and the row-wise views between them, back to declared sources,
+    /// each as often as it lies on a way.
+    #[must_use]
+    pub fn passed_by(&self, source: usize) -> Vec<Input> {
+        let mut passed = vec![Input::Source(source)];
+        let mut at = 0;
+        while let Some(&input) = passed.get(at) {
+            match input {
+                Input::Source(source) => passed.extend(self.sources[source].derived.iter().flat_map(Derived::inputs)),
+                Input::View(view) => passed.extend(&self.views[view].inputs),
+            }
+            at += 1;
+        }
+        passed
+    }
+
+    /// Returns the partitions of a source, given those of the declared ones.
+    pub fn partitions(&self, input: Input, of: &impl Fn(usize) -> Vec<PartitionId>) -> Vec<PartitionId> {
         match input {
-            Input::Source(source) => BTreeSet::from([source]),
-            Input::View(view) => self.views[view].inputs.iter().flat_map(|&input| self.sources_of(input)).collect(),
+            Input::View(view) => self.views[view].inputs.iter().flat_map(|&input| self.partitions(input, of)).collect(),
+            Input::Source(source) => match &self.sources[source].derived {
+                None => of(source),
+                Some(Derived::Dedupe { input, .. }) => self.partitions(*input, of),
+                Some(Derived::Union(inputs)) => {
+                    let part = |(index, &input)| {
+                        let renumber = move |partition| union_partition(partition, index, inputs.len());
+                        self.partitions(input, of).into_iter().map(renumber).collect::<Vec<_>>()
+                    };
+                    inputs.iter().enumerate().flat_map(part).collect()
+                }
+            },
         }
     }
 
@@ -149,6 +217,13 @@ impl Plan {
             Input::View(view) => &self.views[view].table.name,
         }
     }
+}
+
+/// Returns the number that a partition of one of several streams has in their union.
+#[must_use]
+pub fn union_partition(partition: PartitionId, index: usize, inputs: usize) -> PartitionId {
+    let number = |number: usize| PartitionId::try_from(number).expect("invariant: a query is too short for so many parts");
+    partition * number(inputs) + number(index)
 }
 
 /// What a view does with its input.

@@ -18,14 +18,18 @@ pub struct Saved {
     pub components: Vec<String>,
 }
 
-/// Names what each fold of a job saves.
+/// Names what each fold of a job saves, and after them each stream that remembers keys.
 #[must_use]
 pub fn saved(plan: &Plan, lowered: &Lowered) -> Vec<Saved> {
     let of = |fold: &Fold| Saved {
         fold: fold_name(plan, fold),
         components: fold.components.iter().map(|component| component_name(plan, component)).collect(),
     };
-    lowered.folds.iter().map(of).collect()
+    let remembered = |&stream: &usize| Saved {
+        fold: format!("stream {}", plan.sources[stream].name),
+        components: vec!["the time of each key".to_owned()],
+    };
+    lowered.folds.iter().map(of).chain(lowered.dedupes.iter().map(remembered)).collect()
 }
 
 impl Saved {

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use freshet_connectors::letters::Kind;
-use freshet_dataflows::plan::{Input, Plan, View};
+use freshet_dataflows::plan::{Derived, Input, Plan, View};
 use freshet_dataflows::sql::Functions;
 
 use super::find;
@@ -68,7 +68,9 @@ fn inputs<'a>(plan: &'a Plan, view: &'a View) -> Vec<&'a str> {
 fn warnings(job: &Job, plan: &Plan) -> Vec<String> {
     let is_read = |name: &String| {
         let by_view = |view: &View| view.inputs.iter().any(|&input| plan.name_of(input) == name);
-        job.sinks.iter().any(|sink| sink.reads.contains(name)) || plan.views.iter().any(by_view)
+        let mut streams = plan.sources.iter().filter_map(|source| source.derived.as_ref()).flat_map(Derived::inputs);
+        let by_stream = streams.any(|&input| plan.name_of(input) == name);
+        job.sinks.iter().any(|sink| sink.reads.contains(name)) || by_stream || plan.views.iter().any(by_view)
     };
     let unread = job.views.iter().filter(|view| !is_read(&view.name));
     let unread =

@@ -97,7 +97,8 @@ fn numbers(job: &Job, plan: &Plan) -> Stats {
     let views: Vec<String> = plan.views.iter().map(|view| view.shown_name().to_owned()).collect();
     let sinks = job.sinks.iter().map(|sink| (sink.name.clone(), sink.url.clone()));
     let places = job.places().map(|place| (place.name().to_owned(), place.url.clone()));
-    Stats::new(&sources, &views, &sinks.chain(places).collect::<Vec<_>>())
+    let streams = plan.sources[sources.len()..].iter().map(|stream| stream.name.clone());
+    Stats::new(&sources, &views, &sinks.chain(places).collect::<Vec<_>>()).with_streams(streams)
 }
 
 fn listen(options: &RunOptions, job: &Job, stats: &Arc<Stats>) -> Result<Option<Listener>, Failure> {

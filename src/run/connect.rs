@@ -198,10 +198,9 @@ impl Connected {
         Ok(SourcePart { reader, planned, time_column: opened.time_column, since: begin.since() })
     }
 
-    /// Returns the source from which append-only rows come.
-    fn source_of(&self, input: Input) -> usize {
-        let sources = self.plan.sources_of(input);
-        sources.first().copied().expect("invariant: every view comes from a source")
+    /// Returns the partitions of append-only rows that a worker has.
+    fn own(&self, input: Input, worker: usize, peers: usize) -> Vec<PartitionId> {
+        self.plan.partitions(input, &|source| self.sources[source].own(source, worker, peers))
     }
 }
 
@@ -275,11 +274,11 @@ impl Connecting<'_> {
     }
 
     fn add_append(&mut self, url: &str, sink: &SinkOptions, input: Input, stats: usize) -> Result<(), Error> {
-        let (rows, source) = (self.connected.plan.table(input), self.connected.source_of(input));
+        let rows = self.connected.plan.table(input);
         let circuit = self.shared.circuit(&sink.name, self.policy, Some(stats));
         for (worker, parts) in self.workers.iter_mut().enumerate() {
             let worker = self.options.process * self.options.workers + worker;
-            let own = self.connected.sources[source].own(source, worker, self.options.peers());
+            let own = self.connected.own(input, worker, self.options.peers());
             let mut opened = open_batch_sink(url, sink.clone())?;
             opened.guard(&circuit);
             let held = opened.prepare(&rows, &own)?;

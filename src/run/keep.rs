@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use freshet_dataflows::epochs::{Checkpoint, EpochRecord};
-use freshet_dataflows::lower::Fold;
 use freshet_dataflows::outlet::Outlet;
 use freshet_dataflows::saved::{Conversion, Saved, saved};
 use freshet_dataflows::saving::{Restore, Save, SaveOutlet, Stores};
@@ -76,7 +75,7 @@ pub(super) fn publisher(
     let connected = Arc::clone(connected);
     let (sender, receiver) = unbounded::<Checkpoint>();
     let failed = Arc::clone(shared);
-    let folds: Vec<String> = (0..connected.lowered.folds.len()).map(fold_name).collect();
+    let folds: Vec<String> = (0..connected.lowered.states()).map(fold_name).collect();
     shared.spawn("checkpoints", move || {
         for checkpoint in receiver {
             connected.tell(&checkpoint.ends);
@@ -152,12 +151,15 @@ pub(super) fn stores(
 
 /// Finds for each fold the one that the checkpoint's job saved under the same name, and how its states are read; `None` if it is new.
 fn conversions(beginning: &Beginning, connected: &Connected) -> Vec<Option<(usize, Conversion)>> {
-    let folds = connected.lowered.folds.iter();
-    let of = |(to, fold): (Saved, &Fold)| {
-        let place = to.place_in(&beginning.saved)?;
-        Some((place, Conversion::new(&beginning.saved[place], &to, fold.components.iter().map(|component| &component.shape))))
+    let shapes = |index: usize| {
+        let fold = connected.lowered.folds.get(index);
+        fold.into_iter().flat_map(|fold| fold.components.iter().map(|component| &component.shape))
     };
-    saved(&connected.plan, &connected.lowered).into_iter().zip(folds).map(of).collect()
+    let of = |(index, to): (usize, Saved)| {
+        let place = to.place_in(&beginning.saved)?;
+        Some((place, Conversion::new(&beginning.saved[place], &to, shapes(index))))
+    };
+    saved(&connected.plan, &connected.lowered).into_iter().enumerate().map(of).collect()
 }
 
 /// What a worker has saved of one fold.

@@ -73,6 +73,11 @@ impl SinkNumbers {
             return;
         }
         for side in sides {
+            if let Side::LeftOut(left_out) = side {
+                let stream = self.shared.stats.stream(left_out.stream);
+                add(&stream.duplicates, left_out.repeats);
+                add(&stream.late, left_out.late);
+            }
             if let Side::Counted(counts) = side {
                 let view = self.shared.stats.view(counts.view);
                 add(&view.counted, counts.counted);

@@ -9,6 +9,7 @@ use freshet_cluster::{Ended, Handle, Running};
 use freshet_dataflows::build::{AppendSink, Open, TableOutlet, Wiring, build};
 use freshet_dataflows::epochs::sequencer::{Begin, Options as Sequencing};
 use freshet_dataflows::operators::source::Feed;
+use freshet_dataflows::plan::Input;
 use freshet_dataflows::saving::Stores;
 use freshet_model::{Epoch, Timestamp};
 use freshet_recovery::{Files, State};
@@ -129,8 +130,12 @@ fn wiring(work: &Work, own: WorkerParts, place: (usize, usize), sources: &Arc<Mu
         tables: own.tables.into_iter().enumerate().map(|(index, sink)| table(connected, index, sink, shared)).collect(),
         appends: own.appends.into_iter().enumerate().map(|(index, sink)| append(connected, index, sink, shared)).collect(),
         stores: stores(work),
-        keys: Arc::new(move |view, change| {
-            counting.stats.view(view).state_keys.fetch_add(change.cast_unsigned(), Ordering::Relaxed);
+        keys: Arc::new(move |of, change| {
+            let keys = match of {
+                Input::View(view) => &counting.stats.view(view).state_keys,
+                Input::Source(stream) => &counting.stats.stream(stream).keys,
+            };
+            keys.fetch_add(change.cast_unsigned(), Ordering::Relaxed);
         }),
     }
 }

@@ -4,12 +4,15 @@
 //! source ─ batches ─┬─ partial ─ partials ─(by key)─ fold ─ deltas ─┬─(to the sink's worker)─ drain ─▶ table sink
 //!                   │                                  ▲            └─ regroup ─ partials ─ fold …   (views over views)
 //!                   │                                  └── contributions of distinct counts, from other folds
-//!                   └─ map ─ rows ─ append ─▶ batch sink
+//!                   ├─ map ─ rows ─┬─ append ─▶ batch sink
+//!                   │              └─(to the sink's worker)─ drain ─▶ table sink
+//!                   └─ dedupe, union ─ batches of streams made from others, as from a source
 //! ```
 
 mod agenda;
 pub mod append;
 mod course;
+pub mod dedupe;
 pub mod drain;
 pub mod fold;
 pub mod keep;
@@ -24,6 +27,7 @@ pub mod rows;
 pub mod source;
 pub mod stamp;
 mod states;
+pub mod union;
 
 use freshet_model::Epoch;
 use timely::dataflow::operators::Capability;

@@ -476,7 +476,7 @@ impl LateRows<'_> {
 }
 
 /// Writes a row as JSON, for people; used for late and refused records alone.
-fn json(columns: &RecordBatch, row: usize) -> String {
+pub(super) fn json(columns: &RecordBatch, row: usize) -> String {
     let mut writer = arrow::json::LineDelimitedWriter::new(Vec::new());
     let written = writer.write(&columns.slice(row, 1)).and_then(|()| writer.finish());
     debug_assert!(written.is_ok(), "plain columns have a JSON form");

@@ -17,17 +17,18 @@ pub(super) struct KnownView {
 }
 
 /// All that a view may read.
-pub(super) struct Catalog<'a> {
-    pub(super) sources: &'a [SourcePlan],
+pub(super) struct Catalog {
+    /// The declared sources, and the streams made from them so far.
+    pub(super) sources: Vec<SourcePlan>,
     pub(super) views: Vec<KnownView>,
 }
 
-impl Catalog<'_> {
+impl Catalog {
     /// Returns a source or a view as a relation.
     pub(super) fn relation(&self, entry: Entry) -> Relation {
         match entry {
             Entry::Source(index) => {
-                let SourcePlan { name, columns, time_column } = &self.sources[index];
+                let SourcePlan { name, columns, time_column, .. } = &self.sources[index];
                 Relation::of(Base {
                     input: Input::Source(index),
                     name: name.clone(),

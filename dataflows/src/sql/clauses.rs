@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
     Distinct, Expr, Function, FunctionArgumentClause, FunctionArguments, GroupByExpr, Ident, ObjectName, Query, Select,
-    SelectItem, SetExpr, TableFactor, Visit, Visitor,
+    SelectItem, SetExpr, SetOperator, SetQuantifier, TableFactor, Visit, Visitor,
 };
 
 use super::call;
@@ -68,13 +68,14 @@ impl Visitor for Clauses<'_> {
 
     fn pre_visit_query(&mut self, query: &Query) -> Verdict {
         let set = match query.body.as_ref() {
+            SetExpr::SetOperation { op: SetOperator::Union, set_quantifier: SetQuantifier::All, .. } => None,
             SetExpr::SetOperation { op, .. } => Some(op.to_string()),
             SetExpr::Values(_) => Some("VALUES".to_owned()),
             SetExpr::Select(_) | SetExpr::Query(_) => None,
             SetExpr::Table(_) => Some("TABLE".to_owned()),
             _ => Some("a change of a table".to_owned()),
         };
-        let union = "write one view for each part";
+        let union = "write UNION ALL, and leave repeats out with dedupe() or GROUP BY; what INTERSECT and EXCEPT tell is a join";
         let rules: [(bool, &str, &str); 6] = [
             (query.with.as_ref().is_some_and(|with| with.recursive), "WITH RECURSIVE", "write WITH without RECURSIVE"),
             (query.order_by.is_some(), "ORDER BY", NO_ORDER),

@@ -33,7 +33,7 @@ const ALIASES: [(&str, &str); 5] = [
 ];
 
 /// Names that are no functions of a row: table functions, and those that are bound before anything is planned.
-const RESERVED: [&str; 5] = ["tumble", "hop", "session", "keyed_hash", "predict"];
+const RESERVED: [&str; 6] = ["tumble", "hop", "session", "dedupe", "keyed_hash", "predict"];
 
 /// Functions of other databases and of DataFusion's optional parts that read the clock or roll dice, besides those that DataFusion marks.
 const IMPURE: [&str; 11] = [
@@ -216,7 +216,7 @@ impl Functions {
         if self.other_aggregates.contains(name) {
             return Err(Refusal::new(format!("the aggregate {name}() is not one that Freshet keeps"), KEPT));
         }
-        if RESERVED[..3].contains(&name) {
+        if RESERVED[..4].contains(&name) {
             let remedy = format!("write FROM {name}(source, …)");
             return Err(Refusal::new(format!("{name}() is a table function"), remedy));
         }

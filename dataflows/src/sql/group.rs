@@ -61,7 +61,7 @@ impl Groups {
 }
 
 /// Groups a relation as an aggregate node says.
-pub(super) fn group(mut input: Relation, node: &AggregateNode, lowering: &mut Lowering<'_, '_>) -> Planned<Relation> {
+pub(super) fn group(mut input: Relation, node: &AggregateNode, lowering: &mut Lowering<'_>) -> Planned<Relation> {
     if input.groups.is_some() {
         let exprs: Vec<Expr> = node.group_expr.iter().chain(&node.aggr_expr).cloned().collect();
         input = lowering.hide(input, node.input.schema(), &exprs)?;

@@ -18,16 +18,16 @@ use super::view;
 use crate::plan::Emit;
 
 /// The query of one view on its way to a relation, and what it may read.
-pub(super) struct Lowering<'a, 'b> {
-    pub(super) catalog: &'a mut Catalog<'b>,
+pub(super) struct Lowering<'a> {
+    pub(super) catalog: &'a mut Catalog,
     /// The view's name.
     view: &'a str,
     /// How many parts of the query are views already.
     parts: usize,
 }
 
-impl<'a, 'b> Lowering<'a, 'b> {
-    pub(super) fn new(catalog: &'a mut Catalog<'b>, view: &'a str) -> Lowering<'a, 'b> {
+impl<'a> Lowering<'a> {
+    pub(super) fn new(catalog: &'a mut Catalog, view: &'a str) -> Lowering<'a> {
         Lowering { catalog, view, parts: 0 }
     }
 

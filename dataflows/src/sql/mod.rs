@@ -20,6 +20,8 @@ mod catalog;
 mod clauses;
 mod compile;
 mod declared;
+mod dedupe;
+mod derived;
 mod error;
 mod fixed;
 mod functions;
@@ -112,7 +114,7 @@ fn plan_views(sources: &[SourcePlan], views: &[ViewDefinition], functions: &Func
         let fields = source.columns.iter().map(|c| Field::new(&c.name, c.column_type.arrow(), true));
         tables.insert(&source.name, Entry::Source(index), Schema::new(fields.collect::<Vec<_>>()).into());
     }
-    let mut catalog = Catalog { sources, views: Vec::with_capacity(views.len()) };
+    let mut catalog = Catalog { sources: sources.to_vec(), views: Vec::with_capacity(views.len()) };
     for index in order {
         let definition = &ViewDefinition { sql: identity(&views[index].sql, &functions), ..views[index].clone() };
         let known =
@@ -120,7 +122,7 @@ fn plan_views(sources: &[SourcePlan], views: &[ViewDefinition], functions: &Func
         tables.insert(&definition.name, Entry::View(catalog.views.len()), known.view.table.arrow());
         catalog.views.push(known);
     }
-    Ok(Plan { sources: sources.to_vec(), views: catalog.views.into_iter().map(|known| known.view).collect() })
+    Ok(Plan { sources: catalog.sources, views: catalog.views.into_iter().map(|known| known.view).collect() })
 }
 
 /// Refuses two things of one name, capital letters aside: their tables could not be told apart in every database.
@@ -153,14 +155,14 @@ fn parse(sources: &[SourcePlan], views: &[ViewDefinition], functions: &mut Funct
     views.iter().map(|view| parse(view).map_err(|refusal| refusal.about(&view.name))).collect()
 }
 
-fn view(definition: &ViewDefinition, query: &Query, tables: &Names<'_>, catalog: &mut Catalog<'_>) -> Planned<KnownView> {
+fn view(definition: &ViewDefinition, query: &Query, tables: &Names<'_>, catalog: &mut Catalog) -> Planned<KnownView> {
     // DataFusion has rules that panic on rare literals; nothing of what they were working on is used afterwards.
     let planned = catch_unwind(AssertUnwindSafe(|| plan_view(definition, query, tables, catalog)));
     let remedy = "write its expressions in another way, beginning with the literals";
     planned.unwrap_or_else(|_| Err(Refusal::new("planning the query failed inside DataFusion", remedy)))
 }
 
-fn plan_view(definition: &ViewDefinition, query: &Query, tables: &Names<'_>, catalog: &mut Catalog<'_>) -> Planned<KnownView> {
+fn plan_view(definition: &ViewDefinition, query: &Query, tables: &Names<'_>, catalog: &mut Catalog) -> Planned<KnownView> {
     // Literals with a point are exact decimals, as in PostgreSQL; text is Utf8, as in the sources' batches.
     let options = ParserOptions::new().with_parse_float_as_decimal(true).with_map_string_types_to_utf8view(false);
     let planner = SqlToRel::new_with_options(tables, options);

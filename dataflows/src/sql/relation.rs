@@ -16,6 +16,7 @@ use datafusion_expr::utils::split_conjunction_owned;
 use datafusion_expr::{Expr, LogicalPlan, lit};
 use freshet_model::Column as TableColumn;
 
+use super::dedupe::DedupeTable;
 use super::error::{Planned, Refusal};
 use super::functions::PROCESSING_TIME;
 use super::group::{self, Groups};
@@ -104,7 +105,7 @@ impl Relation {
     ///
     /// # Errors
     /// Refuses what cannot be kept as one filter, at most one aggregation, and one more filter, over what may be views of their own.
-    pub(super) fn lower(plan: &LogicalPlan, lowering: &mut Lowering<'_, '_>) -> Planned<Relation> {
+    pub(super) fn lower(plan: &LogicalPlan, lowering: &mut Lowering<'_>) -> Planned<Relation> {
         match plan {
             LogicalPlan::TableScan(scan) => match (scan.source.as_ref() as &dyn Any).downcast_ref::<Table>() {
                 Some(table) => Ok(lowering.catalog.relation(table.entry)),
@@ -124,12 +125,25 @@ impl Relation {
                 Ok(relation)
             }
             LogicalPlan::Aggregate(aggregate) => group::group(Relation::lower(&aggregate.input, lowering)?, aggregate, lowering),
-            LogicalPlan::Extension(extension) => match extension.node.as_any().downcast_ref::<WindowTable>() {
-                Some(table) => Relation::lower(&table.input, lowering)?.windowed(table),
-                None => Err(unsupported(extension.node.name())),
-            },
+            LogicalPlan::Extension(extension) => {
+                let node = extension.node.as_any();
+                match (node.downcast_ref::<WindowTable>(), node.downcast_ref::<DedupeTable>()) {
+                    (Some(table), _) => Relation::lower(&table.input, lowering)?.windowed(table),
+                    (_, Some(table)) => lowering.dedupe(table),
+                    _ => Err(unsupported(extension.node.name())),
+                }
+            }
+            LogicalPlan::Union(union) => lowering.union(union),
             other => Err(unsupported(other.display().to_string().split(':').next().unwrap_or_default())),
         }
+    }
+
+    /// Returns the source that the relation is as it is, if it is one.
+    pub(super) fn plainly(&self) -> Option<Input> {
+        let all = self.base.columns.iter().map(|c| column(&c.name));
+        let is_plain =
+            self.groups.is_none() && self.base.window.is_none() && self.filter.is_empty() && all.eq(self.columns.iter().cloned());
+        is_plain.then_some(self.base.input)
     }
 
     /// The columns that the relation's expressions see.

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
-    CastKind, DataType, Expr, FunctionArg, FunctionArgExpr, Query, Statement, TableFactor, TableFunctionArgs, Value,
-    ValueWithSpan, Visit, Visitor, visit_expressions_mut,
+    CastKind, DataType, Expr, FunctionArg, FunctionArgExpr, Ident, Query, SelectItem, SetExpr, Statement, TableFactor,
+    TableFunctionArgs, Value, ValueWithSpan, Visit, VisitMut, Visitor, VisitorMut, visit_expressions_mut,
 };
 use datafusion_sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion_sql::sqlparser::keywords::Keyword;
@@ -76,6 +76,7 @@ pub(super) fn parse(sql: &str, spelling: &Spelling) -> Planned<Box<Query>> {
     match (statements.pop(), statements.len()) {
         (Some(Statement::Query(mut query)), 0) => {
             exponents_as_doubles(&mut query);
+            let _: ControlFlow<()> = VisitMut::visit(&mut *query, &mut Unions);
             Ok(query)
         }
         (Some(_), 0) => Err(Refusal::new("the statement is not a SELECT", one_select)),
@@ -103,6 +104,38 @@ fn exponents_as_doubles(query: &mut Query) {
         }
         ControlFlow::Continue(())
     });
+}
+
+/// Names the unnamed columns of all parts of a union but the first, from which its columns have their names.
+struct Unions;
+
+impl VisitorMut for Unions {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        name_columns(&mut query.body, false);
+        ControlFlow::Continue(())
+    }
+}
+
+fn name_columns(body: &mut SetExpr, is_later: bool) {
+    match body {
+        SetExpr::SetOperation { left, right, .. } => {
+            name_columns(left, is_later);
+            name_columns(right, true);
+        }
+        SetExpr::Select(select) if is_later => {
+            for (index, item) in select.projection.iter_mut().enumerate() {
+                if let SelectItem::UnnamedExpr(expr) = item
+                    && !matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
+                {
+                    let alias = Ident::with_quote('"', format!("column {}", index + 1));
+                    *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+                }
+            }
+        }
+        _ => {}
+    }
 }
 
 /// Returns the names in FROM, wherever in the query.

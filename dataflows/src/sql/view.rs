@@ -14,7 +14,7 @@ use super::group::Origin;
 use super::hidden::Lowering;
 use super::key;
 use super::relation::{Base, Relation, column, reads_processing_time};
-use crate::plan::{Aggregation, Body, Emit, Expression, Function, Input, Map, TimeBound, View, Window};
+use crate::plan::{Aggregation, Body, Derived, Emit, Expression, Function, Input, Map, TimeBound, View, Window};
 
 /// A column of a view.
 struct Output {
@@ -34,12 +34,7 @@ pub(super) struct Part<'a> {
 }
 
 /// Builds the view that a definition's lowered query stands for; `names` are its columns' names.
-pub(super) fn build(
-    part: &Part<'_>,
-    relation: Relation,
-    names: &[String],
-    lowering: &mut Lowering<'_, '_>,
-) -> Planned<KnownView> {
+pub(super) fn build(part: &Part<'_>, relation: Relation, names: &[String], lowering: &mut Lowering<'_>) -> Planned<KnownView> {
     let definition = part.definition;
     let compiler = Compiler::new(relation.fields())?;
     if let (Some(call), None) = (&relation.base.window, &relation.groups) {
@@ -57,6 +52,12 @@ pub(super) fn build(
     let key = match part.of {
         Some(_) => key::derive(&parts).unwrap_or_default(),
         None => keys(definition, &relation, &columns, &parts, &mut warnings)?,
+    };
+    if part.of.is_none() && relation.groups.is_none() && parts.is_empty() && !is_deduped_by(&key, &relation, &plain, lowering) {
+        warnings.push(format!(
+            "nothing says that its rows differ by ({}): a table keeps the last one of each; to keep the first, read dedupe(…) by them",
+            definition.key.join(", ")
+        ));
     };
     warnings.extend(growth(part, &relation));
     warnings.extend(funnels(part, &relation));
@@ -150,7 +151,7 @@ fn check_emit(emit: Emit, relation: &Relation, time_bounds: &[TimeBound]) -> Pla
     }
 }
 
-fn parts(relation: &Relation, plain: &[Option<usize>], lowering: &Lowering<'_, '_>) -> Vec<key::Part> {
+fn parts(relation: &Relation, plain: &[Option<usize>], lowering: &Lowering<'_>) -> Vec<key::Part> {
     match (&relation.groups, relation.base.input) {
         (Some(groups), _) => key::parts_of_groups(groups, plain),
         (None, Input::View(view)) => key::parts_of_view(&lowering.catalog.views[view].parts, plain),
@@ -170,13 +171,7 @@ fn keys(
     let given = &definition.key;
     match (&relation.groups, parts.is_empty()) {
         (None, true) if given.is_empty() => Ok(Vec::new()),
-        (None, true) => {
-            warnings.push(format!(
-                "nothing says that its rows differ by ({}): of several with one key a table keeps the last",
-                given.join(", ")
-            ));
-            key::check(given, columns, parts)
-        }
+        (None, true) => key::check(given, columns, parts),
         _ if !given.is_empty() => key::check(given, columns, parts),
         (grouped, _) => match (key::derive(parts), grouped) {
             (Ok(key), _) => Ok(key),
@@ -192,6 +187,16 @@ fn keys(
             }
         },
     }
+}
+
+/// Tells whether a row-wise view has no key, or one that holds the key by which its input is without repeats.
+fn is_deduped_by(key: &[usize], relation: &Relation, plain: &[Option<usize>], lowering: &Lowering<'_>) -> bool {
+    let deduped = match relation.base.input {
+        Input::Source(source) => lowering.catalog.sources[source].derived.as_ref(),
+        Input::View(_) => None,
+    };
+    let holds = |column: &usize| key.iter().any(|&of_key| plain[of_key] == Some(*column));
+    key.is_empty() || matches!(deduped, Some(Derived::Dedupe { keys, .. }) if keys.iter().all(holds))
 }
 
 /// Warns of state that nothing ever closes.

@@ -1,6 +1,6 @@
-//! `tumble`, `hop` and `session` in FROM.
+//! `tumble`, `hop` and `session` in FROM, and how these and `dedupe` are called.
 //!
-//! Each becomes a node of the logical plan, a [`WindowTable`]: the columns of its first argument, and after them `window_start` and
+//! Each of the three becomes a node of the logical plan, a [`WindowTable`]: the columns of its first argument, and after them `window_start` and
 //! `window_end` (for a session also `last_event`).
 
 use std::cmp::Ordering;
@@ -11,10 +11,11 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion_common::{DFSchema, DFSchemaRef, FunctionalDependence, FunctionalDependencies, Result, plan_err};
 use datafusion_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
-use datafusion_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
+use datafusion_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore};
 use datafusion_sql::sqlparser::ast::{Expr as SqlExpr, FunctionArg, FunctionArgExpr, ObjectName, TableFactor};
 
 use super::clauses::{normal, single};
+use super::dedupe::DedupeTable;
 use super::error::{Planned, Refusal};
 use super::interval;
 use crate::plan::Window;
@@ -23,7 +24,8 @@ use crate::plan::Window;
 pub(super) const WINDOW_COLUMNS: [&str; 3] = ["window_start", "window_end", "last_event"];
 
 /// How each function is called.
-const USAGE: [(&str, &str); 3] = [
+const USAGE: [(&str, &str); 4] = [
+    ("dedupe", "dedupe(source, key, INTERVAL '1 hour'), with one or more key columns"),
     ("tumble", "tumble(source, INTERVAL '1 minute')"),
     ("hop", "hop(source, INTERVAL '1 minute', INTERVAL '5 minutes'), the slide before the size"),
     (
@@ -145,9 +147,14 @@ impl RelationPlanner for WindowFunctions {
         let call = Call { function, usage };
         let input = context.plan(call.input(&relation, args.args.first())?)?;
         let arguments = call.arguments(&args.args[1..], &input, context)?;
-        let (window, keys) = call.window(arguments)?;
-        let node = WindowTable::new(function, input, window, keys)?;
-        let plan = LogicalPlan::Extension(Extension { node: Arc::new(node) });
+        let node: Arc<dyn UserDefinedLogicalNode> = if function == "dedupe" {
+            let (keys, within) = call.dedupe(arguments)?;
+            Arc::new(DedupeTable { input, keys, within })
+        } else {
+            let (window, keys) = call.window(arguments)?;
+            Arc::new(WindowTable::new(function, input, window, keys)?)
+        };
+        let plan = LogicalPlan::Extension(Extension { node });
         Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias.clone()))))
     }
 }
@@ -205,6 +212,15 @@ impl Call {
             }
         }
         Ok(arguments)
+    }
+
+    /// The keys, and for how long they are remembered.
+    fn dedupe(&self, Arguments { mut positional, .. }: Arguments) -> Planned<(Vec<Expr>, i64)> {
+        match positional.pop_if(|last| interval::is_interval(last)) {
+            Some(within) if !positional.is_empty() => Ok((positional, interval::micros(&within, "the time of dedupe()")?)),
+            Some(_) => Err(self.refuse("it needs at least one key, such as the event's id")),
+            None => Err(self.refuse("the last argument is the time for which a key is remembered")),
+        }
     }
 
     fn window(&self, arguments: Arguments) -> Planned<(Window, Vec<Expr>)> {

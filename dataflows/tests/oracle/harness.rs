@@ -181,12 +181,11 @@ fn planned(views: &[(&str, &str)]) -> Plan {
         column("kind", "text"),
         column("amount", "bigint"),
     ];
-    let source = SourcePlan { name: "events".to_owned(), columns, time_column: Some(0) };
-    let view = |(name, sql): &(&str, &str)| ViewDefinition {
-        name: (*name).to_owned(),
-        sql: (*sql).to_owned(),
-        key: Vec::new(),
-        emit: Emit::Changes,
+    let source = SourcePlan { name: "events".to_owned(), columns, time_column: Some(0), derived: None };
+    // `name by column` declares a key.
+    let view = |(name, sql): &(&str, &str)| {
+        let (name, key) = name.split_once(" by ").map_or((*name, None), |(name, key)| (name, Some(key.to_owned())));
+        ViewDefinition { name: name.to_owned(), sql: (*sql).to_owned(), key: key.into_iter().collect(), emit: Emit::Changes }
     };
     plan(&[source], &views.iter().map(view).collect::<Vec<_>>()).expect("the views can be planned")
 }

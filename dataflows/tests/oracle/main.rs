@@ -6,6 +6,7 @@ mod aggregates;
 mod feed;
 mod harness;
 mod naive;
+mod streams;
 
 use harness::{Event, MINUTE, Outcome, SKEW, run, run_with_crashes, run_with_crashes_beside_the_clock, run_with_other_views};
 use proptest::prelude::*;

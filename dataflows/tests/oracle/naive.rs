@@ -16,10 +16,11 @@ pub(crate) struct Expected {
 }
 
 /// An event with its place and the watermark that it met.
+#[derive(Debug, Clone)]
 pub(crate) struct Met {
-    epoch: Epoch,
-    partition: usize,
-    offset: usize,
+    pub(crate) epoch: Epoch,
+    pub(crate) partition: usize,
+    pub(crate) offset: usize,
     pub(crate) event: Event,
     pub(crate) watermark: Timestamp,
 }

@@ -6,6 +6,7 @@ mod functions;
 mod keys;
 mod pipelines;
 mod refusals;
+mod streams;
 mod types;
 
 use std::sync::Arc;
@@ -27,7 +28,7 @@ fn source(name: &str, columns: &[(&str, &str)], time_column: Option<usize>) -> S
         name: (*name).to_owned(),
         column_type: column_type.parse().expect("a column type"),
     };
-    SourcePlan { name: name.to_owned(), columns: columns.iter().map(column).collect(), time_column }
+    SourcePlan { name: name.to_owned(), columns: columns.iter().map(column).collect(), time_column, derived: None }
 }
 
 /// The sources of the tests: pipeline 1's, one with numbers, one without time, one with capital letters.

@@ -17,8 +17,8 @@ fn clauses_that_a_view_may_not_have() {
     check(&[
         ("SELECT u.user_id FROM user_activity u JOIN payments p ON true", "JOIN", "one source or view"),
         ("SELECT user_id FROM user_activity, payments", "JOIN", "one source or view"),
-        ("SELECT user_id FROM user_activity UNION ALL SELECT code FROM lookup", "UNION", "one view for each part"),
-        ("SELECT user_id FROM user_activity EXCEPT SELECT code FROM lookup", "EXCEPT", "one view for each part"),
+        ("SELECT user_id FROM user_activity UNION SELECT code FROM lookup", "UNION", "write UNION ALL"),
+        ("SELECT user_id FROM user_activity EXCEPT SELECT code FROM lookup", "EXCEPT", "is a join"),
         ("SELECT user_id FROM user_activity ORDER BY user_id", "ORDER BY", "leave it out"),
         ("SELECT x.u FROM (SELECT user_id AS u FROM user_activity ORDER BY u) x", "ORDER BY", "leave it out"),
         ("SELECT user_id FROM user_activity LIMIT 3", "LIMIT", "leave it out"),
