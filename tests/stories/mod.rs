@@ -11,6 +11,8 @@ mod new_partitions;
 mod outages;
 mod pipelines;
 mod refusals;
+mod repeats;
 mod starts;
 mod state_over_http;
+mod union;
 mod whole_pipeline;

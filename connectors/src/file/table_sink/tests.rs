@@ -108,6 +108,17 @@ fn a_commit_is_in_the_file_when_it_returns() {
 }
 
 #[test]
+fn rows_that_all_stay_are_inserted() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sink = NdjsonTableSink::open(&format!("file://{}/rows", folder.path().display()), options()).unwrap();
+    sink.prepare(&[TableSchema { key: Vec::new(), appends: true, ..table() }]).unwrap();
+    sink.commit(&commit(3, &["/a", "/a"], &[])).unwrap();
+    let lines = lines(&folder.path().join("rows.ndjson"));
+    assert_eq!(lines.iter().map(|line| &line["_op"]).collect::<Vec<_>>(), ["insert", "insert"]);
+    assert_eq!(lines[1]["hits"], 1);
+}
+
+#[test]
 fn a_commit_that_fails_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("views.ndjson");
