@@ -83,6 +83,12 @@ fn partial_aggregates(criterion: &mut Criterion) {
              FROM hop(events, INTERVAL '1 minute', INTERVAL '5 minutes') GROUP BY window_start, window_end",
         ),
         (
+            "pages in figures",
+            "SELECT window_start, window_end, page_url, approx_count_distinct(user_id) AS users, last_value(user_id) AS last, \
+             funnel(INTERVAL '10 seconds', event_type = 'page_view', event_type = 'click') AS step \
+             FROM tumble(events, INTERVAL '1 minute') GROUP BY window_start, window_end, page_url",
+        ),
+        (
             "sessions",
             "SELECT window_start, window_end, user_id, count(*) AS n FROM session(events, INTERVAL '5 minutes', user_id) \
              GROUP BY window_start, window_end, user_id",

@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, Float64Array};
-use arrow::datatypes::{DataType, Float64Type};
+use arrow::array::{Array, Float64Array};
+use arrow::datatypes::DataType;
 use datafusion_common::Result;
 use datafusion_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
 
@@ -37,8 +37,7 @@ impl ScalarUDFImpl for Haversine {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let columns = ColumnarValue::values_to_arrays(&args.args)?;
-        let columns: Vec<&Float64Array> = columns.iter().map(|column| column.as_primitive::<Float64Type>()).collect();
+        let columns = super::numbers(&args)?;
         let rows = columns.first().map_or(0, |column| column.len());
         let degrees = |row: usize| -> Option<Vec<f64>> {
             columns.iter().map(|column| column.is_valid(row).then(|| column.value(row))).collect()

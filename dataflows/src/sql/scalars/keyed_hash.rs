@@ -2,9 +2,7 @@
 
 use std::fmt;
 use std::fmt::Write;
-use std::sync::Arc;
 
-use arrow::array::{AsArray, StringArray};
 use arrow::datatypes::DataType;
 use datafusion_common::Result;
 use datafusion_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
@@ -47,10 +45,7 @@ impl ScalarUDFImpl for KeyedHash {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let columns = ColumnarValue::values_to_arrays(&args.args)?;
-        let texts = columns[0].as_string::<i32>().iter();
-        let hashes: StringArray = texts.map(|text| text.map(|text| digest(&self.key, text))).collect();
-        Ok(ColumnarValue::Array(Arc::new(hashes)))
+        super::map_texts(&args, |text| Some(digest(&self.key, text)))
     }
 }
 

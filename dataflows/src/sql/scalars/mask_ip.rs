@@ -3,9 +3,7 @@
 //! A text that is no address becomes NULL, so that nothing slips through unmasked.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
 
-use arrow::array::{AsArray, StringArray};
 use arrow::datatypes::DataType;
 use datafusion_common::Result;
 use datafusion_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
@@ -35,9 +33,7 @@ impl ScalarUDFImpl for MaskIp {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let columns = ColumnarValue::values_to_arrays(&args.args)?;
-        let masked: StringArray = columns[0].as_string::<i32>().iter().map(|ip| ip.and_then(mask)).collect();
-        Ok(ColumnarValue::Array(Arc::new(masked)))
+        super::map_texts(&args, mask)
     }
 }
 

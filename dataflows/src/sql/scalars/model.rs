@@ -11,8 +11,8 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::{fmt, iter};
 
-use arrow::array::{Array, AsArray, Float64Array};
-use arrow::datatypes::{DataType, Float64Type};
+use arrow::array::{Array, Float64Array};
+use arrow::datatypes::DataType;
 use datafusion_common::{DataFusionError, Result};
 use datafusion_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
 use sha2::{Digest, Sha256};
@@ -83,7 +83,7 @@ impl Model {
     }
 
     /// Computes rows; one with a NULL has none.
-    fn predict(&self, columns: &[&Float64Array], rows: usize) -> TractResult<Float64Array> {
+    fn predict(&self, columns: &[Float64Array], rows: usize) -> TractResult<Float64Array> {
         let mut results = Float64Array::builder(rows);
         for first in (0..rows).step_by(ROWS) {
             let block = first..rows.min(first + ROWS);
@@ -134,8 +134,7 @@ impl ScalarUDFImpl for Model {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let columns = ColumnarValue::values_to_arrays(&args.args)?;
-        let columns: Vec<&Float64Array> = columns.iter().map(|column| column.as_primitive::<Float64Type>()).collect();
+        let columns = super::numbers(&args)?;
         let rows = columns.first().map_or(0, |column| column.len());
         let results = self.predict(&columns, rows).map_err(|error| DataFusionError::External(error.into()))?;
         Ok(ColumnarValue::Array(Arc::new(results)))
@@ -143,7 +142,7 @@ impl ScalarUDFImpl for Model {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::sql) mod tests {
     use super::*;
     use proptest::prelude::*;
 
@@ -151,7 +150,7 @@ mod tests {
     fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
         let length = u8::try_from(bytes.len()).expect("tiny");
         let long = if length < 128 { vec![length] } else { vec![length | 128, 1] };
-        [vec![number << 3 | 2], long, bytes.to_vec()].concat()
+        [vec![(number << 3) | 2], long, bytes.to_vec()].concat()
     }
 
     fn number(field: u8, value: u8) -> Vec<u8> {
@@ -176,7 +175,7 @@ mod tests {
     }
 
     /// A logistic regression: sigmoid(2·x − y + 0.5).
-    fn logistic() -> Vec<u8> {
+    pub(in crate::sql) fn logistic() -> Vec<u8> {
         let graph = [
             field(1, &node("MatMul", &["x", "weights"], "product")),
             field(1, &node("Add", &["product", "bias"], "sum")),
@@ -190,13 +189,14 @@ mod tests {
         let graph = graph.concat();
         let long = u16::try_from(graph.len()).expect("small");
         let length = [(long & 127) as u8 | 128, (long >> 7) as u8];
-        [number(1, 8), vec![7 << 3 | 2], length.to_vec(), graph, field(8, &number(2, 13))].concat()
+        [number(1, 8), vec![(7 << 3) | 2], length.to_vec(), graph, field(8, &number(2, 13))].concat()
     }
 
     fn predict(rows: &[(Option<f64>, Option<f64>)]) -> Vec<Option<f64>> {
         let model = Model::new("logistic.onnx", &logistic(), 2).unwrap_or_else(|refusal| panic!("{refusal}"));
-        let (x, y): (Float64Array, Float64Array) = rows.iter().copied().unzip();
-        model.predict(&[&x, &y], rows.len()).expect("computed").iter().collect()
+        let (x, y): (Vec<_>, Vec<_>) = rows.iter().copied().unzip();
+        let (x, y) = (Float64Array::from(x), Float64Array::from(y));
+        model.predict(&[x, y], rows.len()).expect("computed").iter().collect()
     }
 
     #[test]
@@ -229,6 +229,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
         #[test]
         fn what_is_said_of_a_row_depends_on_the_row_alone(
             rows in prop::collection::vec((-9.0f64..9.0, -9.0f64..9.0), 1..200),

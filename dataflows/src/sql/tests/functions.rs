@@ -129,3 +129,27 @@ fn functions_that_a_replay_could_not_repeat_or_that_have_no_name_of_their_own_ar
         assert_eq!(add(name, Volatility::Immutable), Err(Name(name.to_owned())));
     }
 }
+
+#[cfg(feature = "onnx")]
+#[test]
+fn a_model_speaks_of_rows_and_its_contents_are_part_of_the_job() {
+    use crate::sql::scalars::model::tests::logistic;
+    fn read(path: &str) -> std::io::Result<Vec<u8>> {
+        if path == "logistic.onnx" { Ok(logistic()) } else { Err(std::io::ErrorKind::NotFound.into()) }
+    }
+    fn read_another(path: &str) -> std::io::Result<Vec<u8>> {
+        // A field that no reader knows makes it another file, and no other model.
+        read(path).map(|model| [model, vec![(31 << 3) | 0x80, 1, 0]].concat())
+    }
+    let [functions, others] = [read as fn(&str) -> _, read_another].map(|read| Functions::new().reading(read));
+    let plan = |sql: &str| plan_with(&sources(), &[definition("a", sql)], &functions);
+    let sql =
+        "SELECT round(predict('logistic.onnx', fee, score), 4) AS p, predict('logistic.onnx', fee, NULL) AS none FROM payments";
+    let planned = plan(sql).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(run(map(&planned.views[0]), &one_payment()), ["0.9981 ∅"]);
+    assert_ne!(identity(sql, &functions), identity(sql, &others));
+    let error = plan("SELECT predict('logistic.onnx', fee) AS p FROM payments").expect_err("too few").to_string();
+    assert!(error.contains("does not take 1 numbers a row"), "{error}");
+    let error = plan("SELECT predict('gone.onnx', fee) AS p FROM payments").expect_err("no file").to_string();
+    assert!(error.contains("'gone.onnx' cannot be read"), "{error}");
+}
