@@ -34,10 +34,12 @@ use crate::operators::keep::{Contribution, Keeper, Kept, Target};
 use crate::operators::map::map;
 use crate::operators::partial::{Announcement, partial};
 use crate::operators::preaggregate::Context;
+use crate::operators::rank::{RankMaker, Ranker, rank};
 use crate::operators::regroup::{regroup, remap};
 use crate::operators::rows::RowMaker;
 use crate::operators::source::{Feed, Place, source};
 use crate::operators::stamp::stamp;
+use crate::operators::unite::unite;
 use crate::outlet::Outlet;
 use crate::plan::{Body, Input, Plan};
 use crate::saving::Stores;
@@ -176,9 +178,11 @@ impl<'s> Graph<'s> {
     fn views(&mut self, lowered: &Lowered) {
         let mut folds: Vec<usize> = (0..lowered.folds.len()).collect();
         let mut maps: Vec<usize> = lowered.maps.iter().copied().filter(|view| !self.mapped.contains_key(view)).collect();
-        while !folds.is_empty() || !maps.is_empty() {
-            let before = folds.len() + maps.len();
+        let mut unions = lowered.unions.clone();
+        while !folds.is_empty() || !maps.is_empty() || !unions.is_empty() {
+            let before = folds.len() + maps.len() + unions.len();
             maps.retain(|&view| !self.build_map(view));
+            unions.retain(|&view| !self.build_union(view));
             folds.retain(|&fold| {
                 let contributes = |other: &Component| matches!(other.role, Role::Contribution { fold: to, .. } if to == fold);
                 // Folds stand in the order of their contributions: those before this one that are not built yet wait for a view.
@@ -187,14 +191,17 @@ impl<'s> Graph<'s> {
                 });
                 waits || !self.build_fold(lowered, fold)
             });
-            assert!(folds.len() + maps.len() < before, "invariant: the planner refuses views that read each other in a circle");
+            assert!(
+                folds.len() + maps.len() + unions.len() < before,
+                "invariant: the planner refuses views that read each other in a circle"
+            );
         }
     }
 
     /// Tells whether a fold has been built: then all its views, or the contributions of its values, have streams.
     fn is_built(&self, fold: &Fold) -> bool {
         fold.components.iter().all(|component| match component.role {
-            Role::Rows(_) => self.deltas.contains_key(&component.view),
+            Role::Rows(_) | Role::Ranks { .. } => self.deltas.contains_key(&component.view),
             Role::Contribution { fold, .. } => !self.contributions[fold].is_empty(),
         })
     }
@@ -218,6 +225,18 @@ impl<'s> Graph<'s> {
                 self.sides.push(sides);
             }
         }
+        true
+    }
+
+    /// Builds a view that is the rows of others, unless one of these is still missing.
+    fn build_union(&mut self, index: usize) -> bool {
+        let inputs = &self.plan.views[index].inputs;
+        let part = |input: &Input| match input {
+            Input::View(view) => self.deltas.get(view).map(|deltas| (*view, deltas.clone())),
+            Input::Source(_) => unreachable!("the planner unites the rows of views"),
+        };
+        let Some(parts) = inputs.iter().map(part).collect::<Option<Vec<_>>>() else { return false };
+        self.deltas.insert(index, unite(self.scope, index, parts));
         true
     }
 
@@ -253,6 +272,8 @@ impl<'s> Graph<'s> {
                 }
             }
         }
+        let Some(ranked) = self.rankings(planned, &name, &codec) else { return false };
+        partials.extend(ranked);
         let keeper = Keeper { kept: planned.components.iter().map(|c| self.kept(lowered, c)).collect(), codec };
         let (keys, views) = (Arc::clone(&self.keys), planned.components.iter().map(|c| c.view).collect::<Vec<_>>());
         let keys = Box::new(move |change| views.iter().for_each(|&view| keys(Input::View(view), change)));
@@ -263,7 +284,7 @@ impl<'s> Graph<'s> {
         self.kept.push(folded.saved);
         for component in &planned.components {
             match component.role {
-                Role::Rows(_) => {
+                Role::Rows(_) | Role::Ranks { .. } => {
                     let view = component.view;
                     self.deltas.insert(view, folded.deltas.clone().filter(move |delta| delta.view == view));
                 }
@@ -274,6 +295,20 @@ impl<'s> Graph<'s> {
             }
         }
         true
+    }
+
+    /// Puts the rows of a fold's input into order for each component that ranks them; `None` if the input is still missing.
+    fn rankings(&self, planned: &Fold, name: &str, codec: &Arc<KeyCodec>) -> Option<Vec<Stream<'s, Epoch, Vec<Partial>>>> {
+        let mut partials = Vec::new();
+        for (component, role) in planned.components.iter().map(|component| &component.role).enumerate() {
+            let (Role::Ranks { ranking, .. }, Input::View(view)) = (role, planned.input) else { continue };
+            let deltas = self.deltas.get(&view)?.clone();
+            let shapes = planned.components.iter().map(|component| component.shape.clone()).collect();
+            let (name, ranking, codec) = (name.to_owned(), (**ranking).clone(), Arc::clone(codec));
+            let ranker = Ranker { name, ranking, codec, shapes, component };
+            partials.push(rank(&self.plan.views[view], view, ranker, deltas));
+        }
+        Some(partials)
     }
 
     /// Returns the watermark by which an input goes: over several sources the least.
@@ -312,6 +347,11 @@ impl<'s> Graph<'s> {
             Role::Rows(rows) => {
                 let name = self.plan.views[component.view].shown_name().to_owned();
                 Target::Rows(Box::new(RowMaker::new(component.view, name, (**rows).clone(), component.shape.clone())))
+            }
+            Role::Ranks { retracts, .. } => {
+                let view = &self.plan.views[component.view];
+                let Input::View(input) = view.inputs[0] else { unreachable!("the planner ranks the rows of views") };
+                Target::Ranks(Box::new(RankMaker::new(view, component.view, &self.plan.views[input], *retracts)))
             }
             &Role::Contribution { fold, component: to, accumulator } => {
                 let group = &lowered.folds[fold];

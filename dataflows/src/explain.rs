@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::build::fold_name;
 use crate::lower::{Component, Fold, Lowered, Role, lower};
-use crate::plan::{Body, Derived, Emit, Input, Plan};
+use crate::plan::{Body, Derived, Emit, Input, Order, Plan};
 use crate::state::{Kind, Shape};
 
 /// Describes the dataflow as text: each source, each fold with the state that it keeps of a key, each row-wise view, and what to know before running it.
@@ -43,21 +43,24 @@ pub fn text(plan: &Plan) -> String {
     out
 }
 
-/// What keeps or computes rows: a fold or a row-wise view, by its index.
+/// What keeps or computes rows: a fold, a row-wise view or the rows of several views, by its index.
 enum Node {
     Fold(usize),
     Map(usize),
+    Union(usize),
 }
 
 fn nodes(lowered: &Lowered) -> Vec<Node> {
-    (0..lowered.folds.len()).map(Node::Fold).chain(lowered.maps.iter().map(|&view| Node::Map(view))).collect()
+    let maps = lowered.maps.iter().map(|&view| Node::Map(view));
+    let unions = lowered.unions.iter().map(|&view| Node::Union(view));
+    (0..lowered.folds.len()).map(Node::Fold).chain(maps).chain(unions).collect()
 }
 
 impl Node {
     /// Iterates over the views that it makes rows of.
     fn views<'a>(&'a self, lowered: &'a Lowered) -> impl Iterator<Item = usize> + 'a {
         let (map, components) = match self {
-            Node::Map(view) => (Some(*view), &[][..]),
+            Node::Map(view) | Node::Union(view) => (Some(*view), &[][..]),
             Node::Fold(fold) => (None, &lowered.folds[*fold].components[..]),
         };
         map.into_iter().chain(components.iter().map(|component| component.view))
@@ -74,6 +77,7 @@ impl Node {
         match self {
             Node::Fold(fold) => write_fold(out, depth, plan, lowered, &lowered.folds[*fold]),
             Node::Map(view) => write_map(out, depth, plan, *view),
+            Node::Union(view) => write_union(out, depth, plan, *view),
         }
     }
 }
@@ -88,6 +92,12 @@ fn write_map(out: &mut String, depth: usize, plan: &Plan, view: usize) {
     line(out, depth + 1, &format!("select {:?}", map.project));
 }
 
+fn write_union(out: &mut String, depth: usize, plan: &Plan, view: usize) {
+    let view = &plan.views[view];
+    let inputs = view.inputs.iter().map(|&input| plan.name_of(input)).collect::<Vec<_>>().join(" and ");
+    line(out, depth, &format!("union {inputs} → {}, no state", view.table.name));
+}
+
 fn write_fold(out: &mut String, depth: usize, plan: &Plan, lowered: &Lowered, fold: &Fold) {
     line(out, depth, &format!("fold {}, one state a key", fold_name(plan, fold)));
     for component in &fold.components {
@@ -96,7 +106,7 @@ fn write_fold(out: &mut String, depth: usize, plan: &Plan, lowered: &Lowered, fo
             if let Some(filter) = &feed.filter {
                 line(out, depth + 2, &format!("where {filter:?}"));
             }
-        } else {
+        } else if !matches!(component.shape, Shape::Ranking(_)) {
             line(out, depth + 2, "fed by distinct counts");
         }
         line(out, depth + 2, &result(plan, lowered, component));
@@ -117,12 +127,23 @@ fn state(component: &Component) -> String {
             format!("first and last event and {kept} of each session, until twice the gap of {}", seconds(rule.gap))
         }
         Shape::Group => format!("{kept}, for ever unless the key holds a window's end"),
+        Shape::Ranking(limit) => {
+            format!("all rows in their order, the first {limit} shown; for ever unless the key holds a window's end")
+        }
     }
 }
 
 fn result(plan: &Plan, lowered: &Lowered, component: &Component) -> String {
     match &component.role {
         Role::Contribution { fold, .. } => format!("→ counts for fold {}", fold_name(plan, &lowered.folds[*fold])),
+        Role::Ranks { ranking, .. } => {
+            let name = |order: &Order| {
+                let column = &plan.views[component.view].table.columns[order.column].name;
+                if order.descending { format!("{column} DESC") } else { column.clone() }
+            };
+            let order = ranking.order.iter().map(name).collect::<Vec<_>>().join(", ");
+            format!("→ rows of {} with their ranks by {order}", plan.views[component.view].table.name)
+        }
         Role::Rows(rows) => {
             let when = if rows.emit == Emit::Final { "once, when closed" } else { "after each epoch" };
             let having = rows.output.filter.as_ref().map_or(String::new(), |filter| format!(" having {filter:?}"));
@@ -170,21 +191,21 @@ pub fn graphviz(plan: &Plan) -> String {
     for fold in &lowered.folds {
         let name = format!("fold {}", fold_name(plan, fold));
         node(&mut out, &name, "cylinder");
-        if fold.components.iter().any(|component| component.feed.is_some()) {
+        if fold.components.iter().any(|component| component.feed.is_some() || matches!(component.role, Role::Ranks { .. })) {
             edge(&mut out, &place(plan, fold.input), &name);
         }
         for component in &fold.components {
             let to = match component.role {
                 Role::Contribution { fold, .. } => format!("fold {}", fold_name(plan, &lowered.folds[fold])),
-                Role::Rows(_) => place(plan, Input::View(component.view)),
+                Role::Rows(_) | Role::Ranks { .. } => place(plan, Input::View(component.view)),
             };
             edge(&mut out, &name, &to);
         }
     }
     for (index, view) in plan.views.iter().enumerate() {
         node(&mut out, &place(plan, Input::View(index)), "note");
-        if lowered.maps.contains(&index) {
-            edge(&mut out, &place(plan, view.inputs[0]), &place(plan, Input::View(index)));
+        if lowered.maps.contains(&index) || lowered.unions.contains(&index) {
+            view.inputs.iter().for_each(|&input| edge(&mut out, &place(plan, input), &place(plan, Input::View(index))));
         }
     }
     out.push_str("}\n");

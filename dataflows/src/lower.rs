@@ -8,7 +8,8 @@
 use arrow::datatypes::DataType;
 
 use crate::plan::{
-    Aggregate, Aggregation, Body, Derived, Emit, Expression, Function, Input, Map, Plan, SourcePlan, TimeBound, View, Window,
+    Aggregate, Aggregation, Body, Derived, Emit, Expression, Function, Input, Map, Plan, Ranking, SourcePlan, TimeBound, View,
+    Window,
 };
 use crate::state::{Grid, Kind, Rule, Shape};
 
@@ -19,6 +20,8 @@ pub struct Lowered {
     pub folds: Vec<Fold>,
     /// Views computed row by row, by their index.
     pub maps: Vec<usize>,
+    /// Views that are the rows of several others, by their index.
+    pub unions: Vec<usize>,
     /// Streams that remember keys, by their index among the sources.
     pub dedupes: Vec<usize>,
 }
@@ -96,6 +99,13 @@ pub struct Argument {
 pub enum Role {
     /// They are the view's rows.
     Rows(Box<Rows>),
+    /// They are the rows of a view that ranks those of its input.
+    Ranks {
+        /// How.
+        ranking: Box<Ranking>,
+        /// Whether another view reads this one, so that rows that are replaced are sent too.
+        retracts: bool,
+    },
     /// Each window that is new to a key counts one for the group that the key's first columns name.
     Contribution {
         /// Index of the group's fold.
@@ -130,13 +140,15 @@ pub struct Rows {
 pub fn lower(plan: &Plan) -> Lowered {
     let is_dedupe = |source: &SourcePlan| matches!(source.derived, Some(Derived::Dedupe { .. }));
     let dedupes = (0..plan.sources.len()).filter(|&source| is_dedupe(&plan.sources[source])).collect();
-    let mut lowered = Lowered { folds: Vec::new(), maps: Vec::new(), dedupes };
+    let mut lowered = Lowered { folds: Vec::new(), maps: Vec::new(), unions: Vec::new(), dedupes };
     // Longer keys first, so that a fold stands after those that contribute to it.
-    let mut wanted = Vec::new();
+    let (mut wanted, mut rankings) = (Vec::new(), Vec::new());
     for (index, view) in plan.views.iter().enumerate() {
         match &view.body {
             Body::Map(_) => lowered.maps.push(index),
             Body::Aggregate(aggregation) => wanted.extend(parts(index, view, aggregation)),
+            Body::Rank(ranking) => rankings.push((index, view.inputs[0], ranking)),
+            Body::Union => lowered.unions.push(index),
         }
     }
     wanted.sort_by_key(|part| std::cmp::Reverse(part.keys.len()));
@@ -152,6 +164,7 @@ pub fn lower(plan: &Plan) -> Lowered {
         };
         lowered.folds[fold].components[component].role = role;
     }
+    rankings.into_iter().for_each(|(view, input, ranking)| lowered.place_ranking(view, input, ranking, is_read(plan, view)));
     lowered
 }
 
@@ -198,16 +211,32 @@ fn is_apart(input: Input, aggregation: &Aggregation, aggregate: &Aggregate) -> b
 impl Lowered {
     /// Puts a component into the fold of its input and keys, which is made if there is none, and returns its place.
     fn place(&mut self, part: &Wanted<'_>) -> (usize, usize) {
-        let stamped = part.aggregation.needs_processing_time;
+        let aggregation = part.aggregation;
+        let keys = part.keys.clone();
+        self.place_in(part.input, (keys, aggregation.key_time_bound), aggregation.needs_processing_time, component(part))
+    }
+
+    /// Puts the rows of a view that ranks others into a fold by what divides them.
+    fn place_ranking(&mut self, view: usize, input: Input, ranking: &Ranking, retracts: bool) {
+        let role = Role::Ranks { ranking: Box::new(ranking.clone()), retracts };
+        let component = Component { view, shape: Shape::Ranking(ranking.limit), kinds: Vec::new(), feed: None, role };
+        self.place_in(input, (ranking.partition.clone(), ranking.time_bound), false, component);
+    }
+
+    fn place_in(
+        &mut self,
+        input: Input,
+        (keys, key_time_bound): (Vec<Expression>, Option<TimeBound>),
+        stamped: bool,
+        component: Component,
+    ) -> (usize, usize) {
         let texts = |keys: &[Expression]| keys.iter().map(|key| key.text.clone()).collect::<Vec<_>>();
-        let is_same = |fold: &Fold| fold.input == part.input && fold.stamped == stamped && texts(&fold.keys) == texts(&part.keys);
+        let is_same = |fold: &Fold| fold.input == input && fold.stamped == stamped && texts(&fold.keys) == texts(&keys);
         let fold = self.folds.iter().position(is_same).unwrap_or_else(|| {
-            let keys = part.keys.clone();
-            let key_time_bound = part.aggregation.key_time_bound;
-            self.folds.push(Fold { input: part.input, stamped, keys, key_time_bound, components: Vec::new() });
+            self.folds.push(Fold { input, stamped, keys, key_time_bound, components: Vec::new() });
             self.folds.len() - 1
         });
-        self.folds[fold].components.push(component(part));
+        self.folds[fold].components.push(component);
         (fold, self.folds[fold].components.len() - 1)
     }
 }
@@ -291,7 +320,11 @@ fn rows(plan: &Plan, index: usize) -> Rows {
         output: aggregation.output.clone(),
         row_schema: aggregation.row_schema.clone(),
         key: view.table.key.clone(),
-        retracts: aggregation.output.filter.is_some()
-            || plan.views.iter().any(|other| other.inputs.contains(&Input::View(index))),
+        retracts: aggregation.output.filter.is_some() || is_read(plan, index),
     }
+}
+
+/// Tells whether another view reads this one.
+fn is_read(plan: &Plan, view: usize) -> bool {
+    plan.views.iter().any(|other| other.inputs.contains(&Input::View(view)))
 }

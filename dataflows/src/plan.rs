@@ -233,6 +233,34 @@ pub enum Body {
     Map(Map),
     /// One row for each group.
     Aggregate(Aggregation),
+    /// The first rows of each partition, with their ranks.
+    Rank(Ranking),
+    /// The rows of all inputs.
+    Union,
+}
+
+/// Which rows of a view are shown, and in which order they are ranked.
+#[derive(Debug, Clone)]
+pub struct Ranking {
+    /// The columns within whose values rows are ranked.
+    pub partition: Vec<Expression>,
+    /// Which of them (as an index into `partition`) bounds the event time.
+    pub time_bound: Option<TimeBound>,
+    /// What the rows are ordered by.
+    pub order: Vec<Order>,
+    /// The first so many are shown. Their rank, from 1, is the last column of the view.
+    pub limit: usize,
+}
+
+/// A column that rows are ordered by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Order {
+    /// Index of a column of the input.
+    pub column: usize,
+    /// Whether the greatest comes first.
+    pub descending: bool,
+    /// Whether NULL comes first.
+    pub nulls_first: bool,
 }
 
 /// A filter and a projection.

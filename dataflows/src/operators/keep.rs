@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use freshet_model::Timestamp;
 
+use super::rank::RankMaker;
 use super::rows::{Instance, RowMaker};
 use crate::changes::{Delta, Partial, Side};
 use crate::keys::KeyCodec;
 use crate::lower::{Component, Role};
 use crate::plan::Emit;
-use crate::state::{Accumulator, Group, Ranges, Session, Sessions, Shape, Slot, State, Windows};
+use crate::state::{
+    Accumulator, Group, Ranges, RankChange, Ranking, Session, Sessions, Shape, Slot, State, Windows, rank_changes,
+};
 
 /// One component of a fold, ready for use.
 pub struct Kept {
@@ -23,6 +26,8 @@ pub struct Kept {
 pub enum Target {
     /// Into rows of a view.
     Rows(Box<RowMaker>),
+    /// Into rows of a view that ranks another one's.
+    Ranks(Box<RankMaker>),
     /// Into another fold.
     Group(Box<Contribution>),
 }
@@ -50,6 +55,12 @@ pub struct Changes {
     pub instances: Vec<Vec<Instance>>,
     /// For each component, the keys that are new to windows, with the windows' numbers.
     pub seen: Vec<Vec<(Vec<u8>, i64)>>,
+    /// For each component, the rows whose ranks changed.
+    pub ranks: Vec<Vec<RankChange>>,
+}
+
+fn empty<T>(parts: usize) -> Vec<Vec<T>> {
+    std::iter::repeat_with(Vec::new).take(parts).collect()
 }
 
 /// All components of a fold.
@@ -64,8 +75,8 @@ impl Keeper {
     /// Returns room for an epoch's changes.
     #[must_use]
     pub fn changes(&self) -> Changes {
-        let room = || self.kept.iter().map(|_| Vec::new());
-        Changes { instances: room().collect(), seen: self.kept.iter().map(|_| Vec::new()).collect() }
+        let parts = self.kept.len();
+        Changes { instances: empty(parts), seen: empty(parts), ranks: empty(parts) }
     }
 
     /// Returns the state of a key without events.
@@ -119,6 +130,7 @@ impl Keeper {
         for (index, kept) in self.kept.iter().enumerate() {
             match &kept.target {
                 Target::Rows(maker) => maker.make(&self.codec, &changes.instances[index], deltas, sides),
+                Target::Ranks(maker) => maker.make(&changes.ranks[index], deltas),
                 Target::Group(contribution) => contribution.make(&self.codec, &changes.seen[index], &mut contributions),
             }
         }
@@ -131,7 +143,7 @@ impl Kept {
     fn manner(&self) -> (Emit, bool) {
         match &self.target {
             Target::Rows(maker) => (maker.rows().emit, maker.rows().retracts),
-            Target::Group(_) => (Emit::Changes, false),
+            Target::Ranks(_) | Target::Group(_) => (Emit::Changes, false),
         }
     }
 
@@ -155,6 +167,9 @@ impl Kept {
             }
             (Slot::Ranges(before), Slot::Ranges(_), Slot::Ranges(after)) => {
                 take_down_seen(key, before, after, &mut changes.seen[index]);
+            }
+            (Slot::Ranking(before), Slot::Ranking(_), Slot::Ranking(after)) => {
+                take_down_ranks(before, after, &self.component.shape, &mut changes.ranks[index]);
             }
             _ => unreachable!("the slots of one component have one shape"),
         }
@@ -197,6 +212,11 @@ impl Kept {
             (Slot::Group(group), _) => {
                 if group.as_ref().and_then(|group| group.until).is_some_and(|until| Timestamp(until) <= watermark) {
                     instances.extend(group.take().iter().filter(|_| is_final).map(|group| group_instance(key, group, 1)));
+                }
+            }
+            (Slot::Ranking(ranking), _) => {
+                if ranking.until.is_some_and(|until| Timestamp(until) <= watermark) {
+                    *ranking = Ranking::default();
                 }
             }
             _ => unreachable!("the slots of one component have one shape"),
@@ -249,6 +269,11 @@ fn take_down_seen(key: &[u8], before: &Ranges, after: &Ranges, seen: &mut Vec<(V
     after.for_each_new(before, |number| seen.push((key.to_vec(), number)));
 }
 
+fn take_down_ranks(before: &Ranking, after: &Ranking, shape: &Shape, changes: &mut Vec<RankChange>) {
+    let Shape::Ranking(limit) = shape else { unreachable!("a component has one shape") };
+    rank_changes(before, after, *limit, changes);
+}
+
 impl Contribution {
     /// Sums what is new to each group's windows, as partials of the group's fold.
     fn make(&self, codec: &KeyCodec, seen: &[(Vec<u8>, i64)], out: &mut Vec<(usize, Partial)>) {
@@ -283,7 +308,9 @@ impl Kept {
     pub fn new(component: Component, target: Target) -> Kept {
         debug_assert!(matches!(
             (&component.role, &target),
-            (Role::Rows(_), Target::Rows(_)) | (Role::Contribution { .. }, Target::Group(_))
+            (Role::Rows(_), Target::Rows(_))
+                | (Role::Ranks { .. }, Target::Ranks(_))
+                | (Role::Contribution { .. }, Target::Group(_))
         ));
         Kept { component, target }
     }

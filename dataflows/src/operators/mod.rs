@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! source ─ batches ─┬─ partial ─ partials ─(by key)─ fold ─ deltas ─┬─(to the sink's worker)─ drain ─▶ table sink
-//!                   │                                  ▲            └─ regroup ─ partials ─ fold …   (views over views)
+//!                   │                                  ▲            ├─ regroup, rank ─ partials ─ fold …   (views over views)
+//!                   │                                  │            └─ remap, unite ─ deltas …
 //!                   │                                  └── contributions of distinct counts, from other folds
 //!                   ├─ map ─ rows ─┬─ append ─▶ batch sink
 //!                   │              └─(to the sink's worker)─ drain ─▶ table sink
@@ -21,6 +22,7 @@ pub mod map;
 pub mod partial;
 pub mod planned;
 pub mod preaggregate;
+pub mod rank;
 pub mod regroup;
 pub(crate) mod result;
 pub mod rows;
@@ -28,6 +30,7 @@ pub mod source;
 pub mod stamp;
 mod states;
 pub mod union;
+pub mod unite;
 
 use freshet_model::Epoch;
 use timely::dataflow::operators::Capability;

@@ -170,6 +170,7 @@ impl Preaggregate {
             Shape::Ranges(grid) => target.take_ranges(*grid, &input.with_times(context), &mut late),
             Shape::Sessions(rule) => target.take_sessions(*rule, &input.with_times(context), &mut late),
             Shape::Group => target.take_group(input, until),
+            Shape::Ranking(_) => unreachable!("rows are ranked by their own operator"),
         }
         let late = late.wholly;
         let counts = &mut self.counts[index];

@@ -23,7 +23,7 @@ use crate::keys::RowCodec;
 use crate::plan::{Map, View};
 
 /// Collects the rows of view number `view` by epoch, and hands each complete epoch to `logic`.
-fn each_epoch<'s, O: 'static>(
+pub(super) fn each_epoch<'s, O: 'static>(
     name: &str,
     view: usize,
     deltas: Stream<'s, Epoch, Vec<Delta>>,
@@ -56,7 +56,7 @@ fn each_epoch<'s, O: 'static>(
 }
 
 /// Nets what an epoch says of each row, and unpacks what is left with its weights.
-fn net(codec: &RowCodec, mut deltas: Vec<Delta>) -> (RecordBatch, Vec<i64>) {
+pub(super) fn net(codec: &RowCodec, mut deltas: Vec<Delta>) -> (RecordBatch, Vec<i64>) {
     deltas.sort_unstable_by(|one, other| one.row.cmp(&other.row));
     deltas.dedup_by(|next, kept| {
         let is_same = next.row == kept.row;

@@ -12,6 +12,8 @@ pub(super) struct KnownView {
     pub(super) view: View,
     /// What tells its rows apart.
     pub(super) parts: Vec<Part>,
+    /// Something else that does, if there is any: of ranked rows their ranks.
+    pub(super) other_parts: Vec<Part>,
     /// The view as a relation over its source, if it is row by row: whoever reads it reads the source.
     pub(super) inline: Option<Relation>,
 }
@@ -45,7 +47,8 @@ impl Catalog {
         }
     }
 
-    fn changes(&self, index: usize) -> Relation {
+    /// Returns a view as a relation over its changes.
+    pub(super) fn changes(&self, index: usize) -> Relation {
         let View { table: TableSchema { name, columns, .. }, time_bounds, .. } = &self.views[index].view;
         Relation::of(Base {
             input: Input::View(index),

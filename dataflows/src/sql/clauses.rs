@@ -6,13 +6,13 @@ use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
     Distinct, Expr, Function, FunctionArgumentClause, FunctionArguments, GroupByExpr, Ident, ObjectName, Query, Select,
-    SelectItem, SetExpr, SetOperator, SetQuantifier, TableFactor, Visit, Visitor,
+    SelectItem, SetExpr, SetOperator, SetQuantifier, TableFactor, Visit, Visitor, WindowType,
 };
 
 use super::call;
 use super::error::{Planned, Refusal};
 use super::functions::Functions;
-use super::window;
+use super::{ranking, window};
 
 /// An expression may not be nested deeper: evaluating one recurses, on the stack of a worker's thread.
 pub(super) const MAX_DEPTH: usize = 400;
@@ -61,6 +61,7 @@ fn refuse(clause: &str, remedy: &str) -> Verdict {
 
 /// The way out where a view would need the rows of another as a whole.
 const VIEW_OF_ITS_OWN: &str = "write it as a view of its own and read that view in FROM";
+const UNION_BY_NAME: &str = "UNION BY NAME";
 const NO_ORDER: &str = "a view is a set of rows: leave it out and order when you read the table";
 
 impl Visitor for Clauses<'_> {
@@ -68,14 +69,12 @@ impl Visitor for Clauses<'_> {
 
     fn pre_visit_query(&mut self, query: &Query) -> Verdict {
         let set = match query.body.as_ref() {
-            SetExpr::SetOperation { op: SetOperator::Union, set_quantifier: SetQuantifier::All, .. } => None,
-            SetExpr::SetOperation { op, .. } => Some(op.to_string()),
+            set @ SetExpr::SetOperation { .. } => unsupported_set(set),
             SetExpr::Values(_) => Some("VALUES".to_owned()),
             SetExpr::Select(_) | SetExpr::Query(_) => None,
             SetExpr::Table(_) => Some("TABLE".to_owned()),
             _ => Some("a change of a table".to_owned()),
         };
-        let union = "write UNION ALL, and leave repeats out with dedupe() or GROUP BY; what INTERSECT and EXCEPT tell is a join";
         let rules: [(bool, &str, &str); 6] = [
             (query.with.as_ref().is_some_and(|with| with.recursive), "WITH RECURSIVE", "write WITH without RECURSIVE"),
             (query.order_by.is_some(), "ORDER BY", NO_ORDER),
@@ -91,14 +90,15 @@ impl Visitor for Clauses<'_> {
         first(&rules)?;
         match set.as_deref() {
             None => ControlFlow::Continue(()),
-            Some(op @ ("UNION" | "INTERSECT" | "EXCEPT" | "MINUS")) => refuse(op, union),
+            Some(op @ ("INTERSECT" | "EXCEPT" | "MINUS")) => refuse(op, "write a join: what it tells is one"),
+            Some(op @ UNION_BY_NAME) => refuse(op, "write UNION ALL, with the columns of all parts in one order"),
             Some(other) => refuse(other, "write SELECT … FROM a source or a view"),
         }
     }
 
     fn pre_visit_select(&mut self, select: &Select) -> Verdict {
-        if let Some(Distinct::Distinct | Distinct::On(_)) = &select.distinct {
-            return refuse("SELECT DISTINCT", "write GROUP BY over the same columns");
+        if let Some(Distinct::On(_)) = &select.distinct {
+            return refuse("SELECT DISTINCT ON", ranking::USAGE);
         }
         let joined = select.from.len() > 1 || select.from.iter().any(|from| !from.joins.is_empty());
         let named = !select.named_window.is_empty();
@@ -112,10 +112,11 @@ impl Visitor for Clauses<'_> {
             || !select.cluster_by.is_empty()
             || !select.distribute_by.is_empty()
             || !select.sort_by.is_empty();
-        let rules: [(bool, &str, &str); 5] = [
+        let rules: [(bool, &str, &str); 6] = [
             (select.from.is_empty(), "SELECT without FROM", "read a source or a view: SELECT … FROM name"),
             (joined, "JOIN", "read one source or view; put what belongs together into one topic, or join in the database"),
-            (select.qualify.is_some() || named, "a window function (OVER)", "use tumble, hop or session in FROM with GROUP BY"),
+            (select.qualify.is_some(), "QUALIFY", ranking::USAGE),
+            (named, "a named window", "write it inside of OVER (…)"),
             (matches!(select.group_by, GroupByExpr::All(_)), "GROUP BY ALL", "name the columns in GROUP BY"),
             (rare, "a clause of another SQL dialect", "use SELECT, FROM, WHERE, GROUP BY and HAVING"),
         ];
@@ -178,8 +179,8 @@ impl Clauses<'_> {
         let Some(name) = single(&function.name) else {
             return refuse("a function name with a schema", "write the function's plain name");
         };
-        if function.over.is_some() {
-            return refuse("a window function (OVER)", "use tumble, hop or session in FROM with GROUP BY");
+        if let Some(over) = &function.over {
+            return over_clause(&name, over);
         }
         if let Err(refusal) = self.functions.check(&name) {
             return ControlFlow::Break(Box::new(refusal));
@@ -200,6 +201,27 @@ impl Clauses<'_> {
             true => ControlFlow::Continue(()),
             false => refuse("an order or null treatment inside a function call", "leave it out"),
         }
+    }
+}
+
+/// Accepts OVER behind `row_number()`, without a frame.
+fn over_clause(name: &str, over: &WindowType) -> Verdict {
+    match over {
+        WindowType::WindowSpec(spec) if name == ranking::ROW_NUMBER && spec.window_frame.is_none() => ControlFlow::Continue(()),
+        _ if name == ranking::ROW_NUMBER => refuse("a frame or a named window in OVER", ranking::USAGE),
+        _ => refuse(&format!("{name}() with OVER"), ranking::USAGE),
+    }
+}
+
+/// Returns the first operation on sets that is not supported.
+fn unsupported_set(set: &SetExpr) -> Option<String> {
+    let SetExpr::SetOperation { op, set_quantifier, left, right } = set else { return None };
+    match (op, set_quantifier) {
+        (SetOperator::Union, SetQuantifier::All | SetQuantifier::Distinct | SetQuantifier::None) => {
+            unsupported_set(left).or_else(|| unsupported_set(right))
+        }
+        (SetOperator::Union, _) => Some(UNION_BY_NAME.to_owned()),
+        (other, _) => Some(other.to_string()),
     }
 }
 

@@ -83,6 +83,25 @@ impl Lowering<'_> {
         Relation { columns, ..relation }
     }
 
+    /// Tells whether a query's rows are only ever added: those of streams, row by row.
+    pub(super) fn is_stream(&self, plan: &LogicalPlan) -> bool {
+        match plan {
+            LogicalPlan::TableScan(scan) => {
+                match (scan.source.as_ref() as &dyn Any).downcast_ref::<Table>().map(|table| table.entry) {
+                    Some(Entry::View(view)) => self.catalog.views[view].inline.is_some(),
+                    Some(Entry::Source(_)) => true,
+                    None => false,
+                }
+            }
+            LogicalPlan::SubqueryAlias(alias) => self.is_stream(&alias.input),
+            LogicalPlan::Filter(filter) => self.is_stream(&filter.input),
+            LogicalPlan::Projection(projection) => self.is_stream(&projection.input),
+            LogicalPlan::Union(union) => union.inputs.iter().all(|input| self.is_stream(input)),
+            LogicalPlan::Extension(extension) => extension.node.as_any().is::<DedupeTable>(),
+            _ => false,
+        }
+    }
+
     /// Returns a query of appended rows as an input, made a hidden view if need be.
     fn stream(&mut self, plan: &LogicalPlan, reader: &Reader) -> Planned<Input> {
         if let Some(Entry::View(view)) = plainly(plan)

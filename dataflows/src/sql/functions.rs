@@ -9,11 +9,14 @@ use std::{fmt, io};
 
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion_common::exec_err;
-use datafusion_expr::{AggregateUDF, ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+use datafusion_expr::{
+    AggregateUDF, ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, WindowUDF,
+};
 use datafusion_functions_aggregate as aggregate;
 use datafusion_sql::sqlparser::ast::ObjectName;
 
 use super::error::{Planned, Refusal};
+use super::ranking::{ROW_NUMBER, RowNumber, USAGE};
 use super::{declared, fixed, scalars};
 
 /// Name of the function that returns the time at which the event's epoch was cut.
@@ -33,7 +36,7 @@ const ALIASES: [(&str, &str); 5] = [
 ];
 
 /// Names that are no functions of a row: table functions, and those that are bound before anything is planned.
-const RESERVED: [&str; 6] = ["tumble", "hop", "session", "dedupe", "keyed_hash", "predict"];
+const RESERVED: [&str; 7] = ["tumble", "hop", "session", "dedupe", "keyed_hash", "predict", ROW_NUMBER];
 
 /// Functions of other databases and of DataFusion's optional parts that read the clock or roll dice, besides those that DataFusion marks.
 const IMPURE: [&str; 11] = [
@@ -98,6 +101,8 @@ type Read = fn(&str) -> io::Result<Vec<u8>>;
 pub struct Functions {
     pub(super) scalars: BTreeMap<String, Arc<ScalarUDF>>,
     pub(super) aggregates: BTreeMap<String, Arc<AggregateUDF>>,
+    /// The one function that may stand before OVER.
+    pub(super) row_number: Arc<WindowUDF>,
     impure: BTreeSet<String>,
     other_aggregates: BTreeSet<String>,
     // Models alone are files so far.
@@ -151,7 +156,8 @@ impl Functions {
         let mut other_aggregates: BTreeSet<String> =
             all.iter().flat_map(|udaf| std::iter::once(udaf.name().to_owned()).chain(udaf.aliases().to_vec())).collect();
         other_aggregates.extend(["any", "every", "group_concat", "json_agg", "mode"].map(str::to_owned));
-        Functions { scalars, aggregates: aggregates(), impure, other_aggregates, read: None }
+        let row_number = Arc::new(WindowUDF::from(RowNumber::new()));
+        Functions { scalars, aggregates: aggregates(), row_number, impure, other_aggregates, read: None }
     }
 
     /// Adds a function of a row, under its name and its aliases.
@@ -215,6 +221,9 @@ impl Functions {
         }
         if self.other_aggregates.contains(name) {
             return Err(Refusal::new(format!("the aggregate {name}() is not one that Freshet keeps"), KEPT));
+        }
+        if name == ROW_NUMBER {
+            return Err(Refusal::new("row_number() stands without OVER", USAGE));
         }
         if RESERVED[..4].contains(&name) {
             let remedy = format!("write FROM {name}(source, …)");

@@ -1,10 +1,11 @@
 //! GROUP BY: the keys, the window and the aggregates of a view, and the row that they form.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field};
 use datafusion_common::DFSchema;
-use datafusion_expr::{Aggregate as AggregateNode, Expr, cast};
+use datafusion_expr::{Aggregate as AggregateNode, Expr, LogicalPlan, cast};
 use freshet_model::ColumnType;
 
 use super::aggregate;
@@ -42,7 +43,8 @@ pub(super) struct RowColumn {
 pub(super) struct Groups {
     pub(super) filter: Option<Expression>,
     pub(super) keys: Vec<Expression>,
-    pub(super) key_time_bound: Option<TimeBound>,
+    /// The keys (as indices into `keys`) that bound the groups' event time, each for itself.
+    pub(super) key_time_bounds: Vec<TimeBound>,
     pub(super) aggregates: Vec<Aggregate>,
     pub(super) needs_processing_time: bool,
     pub(super) row: Vec<RowColumn>,
@@ -62,6 +64,7 @@ impl Groups {
 
 /// Groups a relation as an aggregate node says.
 pub(super) fn group(mut input: Relation, node: &AggregateNode, lowering: &mut Lowering<'_>) -> Planned<Relation> {
+    input.check_ranked()?;
     if input.groups.is_some() {
         let exprs: Vec<Expr> = node.group_expr.iter().chain(&node.aggr_expr).cloned().collect();
         input = lowering.hide(input, node.input.schema(), &exprs)?;
@@ -82,7 +85,13 @@ pub(super) fn group(mut input: Relation, node: &AggregateNode, lowering: &mut Lo
         columns.push(aggregate::add(&mut grouping, expr, schema)?);
     }
     let groups = grouping.finish(&below)?;
-    Ok(Relation { base: input.base, groups: Some(groups), filter: above, columns })
+    Ok(Relation { base: input.base, groups: Some(groups), filter: above, columns, ranking: None })
+}
+
+/// Groups a relation by all of its columns: `SELECT DISTINCT`. `plan` is what was lowered to it.
+pub(super) fn distinct(input: Relation, plan: &Arc<LogicalPlan>, lowering: &mut Lowering<'_>) -> Planned<Relation> {
+    let columns = plan.schema().columns().into_iter().map(Expr::Column).collect();
+    group(input, &AggregateNode::try_new(Arc::clone(plan), columns, Vec::new())?, lowering)
 }
 
 /// Divides the conditions below a GROUP BY into those on events and those on windows, which hold for a group as a whole.
@@ -126,7 +135,7 @@ pub(super) struct Grouping<'a> {
     pub(super) texts: Vec<String>,
     pub(super) needs_processing_time: bool,
     keys: Vec<Expression>,
-    key_time_bound: Option<TimeBound>,
+    key_time_bounds: Vec<TimeBound>,
     windows: bool,
     row: Vec<RowColumn>,
 }
@@ -147,7 +156,7 @@ impl<'a> Grouping<'a> {
             texts: Vec::new(),
             needs_processing_time: false,
             keys: Vec::new(),
-            key_time_bound: None,
+            key_time_bounds: Vec::new(),
             windows: false,
             row: row.collect(),
         })
@@ -194,10 +203,8 @@ impl<'a> Grouping<'a> {
                 self.keys.len() - 1
             }
         };
-        if self.key_time_bound.is_none()
-            && let Some(bound) = base.time_bounds.iter().find(|bound| Some(bound.column) == plain)
-        {
-            self.key_time_bound = Some(TimeBound { column: index, slack: bound.slack });
+        if let Some(bound) = base.time_bounds.iter().find(|bound| Some(bound.column) == plain) {
+            self.key_time_bounds.push(TimeBound { column: index, slack: bound.slack });
         }
         Ok(self.row_column(name, column_type, Origin::Key(index), &given))
     }
@@ -256,7 +263,7 @@ impl<'a> Grouping<'a> {
         Ok(Groups {
             filter: self.compiler.condition(condition)?,
             keys: self.keys,
-            key_time_bound: self.key_time_bound,
+            key_time_bounds: self.key_time_bounds,
             aggregates: self.aggregates,
             needs_processing_time: self.needs_processing_time,
             row: self.row,

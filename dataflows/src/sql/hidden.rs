@@ -6,24 +6,38 @@ use std::collections::BTreeSet;
 use arrow::datatypes::DataType;
 use datafusion_common::{DFSchema, ScalarValue};
 use datafusion_expr::{Expr, cast, lit};
-use freshet_model::Column;
+use freshet_model::{Column, TableSchema};
 
 use super::ViewDefinition;
-use super::catalog::Catalog;
+use super::catalog::{Catalog, KnownView};
 use super::compile::Compiler;
 use super::error::Planned;
+use super::key;
 use super::relation::{Relation, column};
 use super::tables::Entry;
 use super::view;
-use crate::plan::Emit;
+use crate::plan::{Body, Emit, Input, TimeBound, View};
 
 /// The query of one view on its way to a relation, and what it may read.
 pub(super) struct Lowering<'a> {
     pub(super) catalog: &'a mut Catalog,
     /// The view's name.
-    view: &'a str,
+    pub(super) view: &'a str,
     /// How many parts of the query are views already.
     parts: usize,
+}
+
+/// A view that the planner has made up, apart from its name.
+pub(super) struct Made {
+    pub(super) columns: Vec<Column>,
+    pub(super) inputs: Vec<Input>,
+    pub(super) body: Body,
+    pub(super) time_bounds: Vec<TimeBound>,
+    /// What tells its rows apart.
+    pub(super) parts: Vec<key::Part>,
+    /// Something else that does.
+    pub(super) other_parts: Vec<key::Part>,
+    pub(super) warnings: Vec<String>,
 }
 
 impl<'a> Lowering<'a> {
@@ -55,13 +69,7 @@ impl<'a> Lowering<'a> {
         read.iter().for_each(|&index| taken.push(unique(names[index], &taken)));
         let mut restored = vec![lit(ScalarValue::Null); relation.columns.len()];
         let columns = read.iter().map(|&index| relation.columns[index].clone()).collect();
-        self.parts += 1;
-        let definition = ViewDefinition {
-            name: format!("{}${}", self.view, self.parts),
-            sql: format!("part {} of {}", self.parts, self.view),
-            key: Vec::new(),
-            emit: Emit::Changes,
-        };
+        let definition = self.definition();
         let part = view::Part { definition: &definition, of: Some(self.view) };
         let known = view::build(&part, Relation { columns, ..relation }, &taken, self)?;
         for ((&index, column), given) in read.iter().zip(&known.view.table.columns).zip(given) {
@@ -70,6 +78,31 @@ impl<'a> Lowering<'a> {
         self.catalog.views.push(known);
         let hidden = self.catalog.relation(Entry::View(self.catalog.views.len() - 1));
         Ok(Relation { columns: restored, ..hidden })
+    }
+
+    /// Names the next part.
+    fn definition(&mut self) -> ViewDefinition {
+        self.parts += 1;
+        let (name, sql) = (format!("{}${}", self.view, self.parts), format!("part {} of {}", self.parts, self.view));
+        ViewDefinition { name, sql, key: Vec::new(), emit: Emit::Changes }
+    }
+
+    /// Adds a view, and returns its index.
+    pub(super) fn push(&mut self, made: Made) -> usize {
+        let ViewDefinition { name, sql, emit, .. } = self.definition();
+        let table = TableSchema { name, columns: made.columns, key: Vec::new(), time_column: None, appends: false };
+        let view = View {
+            table,
+            emit,
+            sql,
+            part_of: Some(self.view.to_owned()),
+            inputs: made.inputs,
+            body: made.body,
+            time_bounds: made.time_bounds,
+            warnings: made.warnings,
+        };
+        self.catalog.views.push(KnownView { view, parts: made.parts, other_parts: made.other_parts, inline: None });
+        self.catalog.views.len() - 1
     }
 }
 

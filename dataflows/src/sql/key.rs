@@ -46,9 +46,15 @@ pub(super) fn parts_of_view(input: &[Part], plain: &[Option<usize>]) -> Vec<Part
         .collect()
 }
 
-/// Returns the first column of each part, or the part that has none.
+/// Returns the first column of each part that the columns before it do not hold, or the part that has none.
 pub(super) fn derive(parts: &[Part]) -> Result<Vec<usize>, &Part> {
-    parts.iter().map(|part| part.columns.first().copied().ok_or(part)).collect()
+    let mut key = Vec::with_capacity(parts.len());
+    for part in parts {
+        if !part.columns.iter().any(|column| key.contains(column)) {
+            key.push(part.columns.first().copied().ok_or(part)?);
+        }
+    }
+    Ok(key)
 }
 
 /// Checks a key that the job gives.

@@ -30,6 +30,7 @@ mod hidden;
 mod interval;
 mod key;
 mod order;
+mod ranking;
 mod relation;
 mod scalars;
 mod syntax;
@@ -38,6 +39,7 @@ mod tables;
 mod tests;
 mod text;
 mod types;
+mod union;
 mod view;
 mod window;
 

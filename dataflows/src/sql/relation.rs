@@ -13,7 +13,7 @@ use arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{Column, DFSchema};
 use datafusion_expr::utils::split_conjunction_owned;
-use datafusion_expr::{Expr, LogicalPlan, lit};
+use datafusion_expr::{Distinct, Expr, LogicalPlan, lit};
 use freshet_model::Column as TableColumn;
 
 use super::dedupe::DedupeTable;
@@ -21,7 +21,9 @@ use super::error::{Planned, Refusal};
 use super::functions::PROCESSING_TIME;
 use super::group::{self, Groups};
 use super::hidden::Lowering;
+use super::ranking::{self, Pending};
 use super::tables::Table;
+use super::union;
 use super::window::{WINDOW_COLUMNS, WindowTable, width};
 use crate::plan::{Input, TimeBound, Window};
 
@@ -82,6 +84,8 @@ pub(super) struct Relation {
     pub(super) filter: Vec<Expr>,
     /// The relation's columns, over the same.
     pub(super) columns: Vec<Expr>,
+    /// Set while the rows are ranked, and nothing says how many are wanted.
+    pub(super) ranking: Option<Pending>,
 }
 
 /// A column of the base or of the groups' row.
@@ -98,7 +102,7 @@ impl Relation {
     /// A source or view as it is.
     pub(super) fn of(base: Base) -> Relation {
         let columns = base.columns.iter().map(|c| column(&c.name)).collect();
-        Relation { base, groups: None, filter: Vec::new(), columns }
+        Relation { base, groups: None, filter: Vec::new(), columns, ranking: None }
     }
 
     /// Lowers an analyzed plan.
@@ -115,7 +119,9 @@ impl Relation {
             LogicalPlan::Filter(filter) => {
                 let mut relation = Relation::lower(&filter.input, lowering)?;
                 let predicate = relation.bind(&filter.predicate, filter.input.schema())?;
-                relation.filter.extend(split_conjunction_owned(predicate));
+                let conditions = split_conjunction_owned(predicate);
+                ranking::bound(&mut relation, &conditions, lowering)?;
+                relation.filter.extend(conditions);
                 Ok(relation)
             }
             LogicalPlan::Projection(projection) => {
@@ -123,6 +129,12 @@ impl Relation {
                 let schema = projection.input.schema();
                 relation.columns = projection.expr.iter().map(|e| relation.bind(e, schema)).collect::<Planned<_>>()?;
                 Ok(relation)
+            }
+            LogicalPlan::Window(window) => ranking::ranked(Relation::lower(&window.input, lowering)?, window, lowering),
+            LogicalPlan::Distinct(Distinct::All(input)) => group::distinct(Relation::lower(input, lowering)?, input, lowering),
+            LogicalPlan::Union(union) if !union.inputs.iter().any(|input| lowering.is_stream(input)) => {
+                let parts = union.inputs.iter().map(|input| Relation::lower(input, lowering)).collect::<Planned<_>>()?;
+                union::unite(parts, &union.schema, lowering)
             }
             LogicalPlan::Aggregate(aggregate) => group::group(Relation::lower(&aggregate.input, lowering)?, aggregate, lowering),
             LogicalPlan::Extension(extension) => {
@@ -180,6 +192,7 @@ impl Relation {
     fn windowed(mut self, table: &WindowTable) -> Planned<Relation> {
         let function = table.function;
         let refuse = |problem: &str, remedy: &str| Err(Refusal::new(format!("{function}() {problem}"), remedy));
+        self.check_ranked()?;
         let source = self.base.name.clone();
         if self.groups.is_some() || matches!(self.base.input, Input::View(_)) {
             let remedy = "group by a time column of the view instead, such as its window_end";

@@ -99,8 +99,8 @@ impl ContextProvider for Names<'_> {
         self.functions.aggregates.get(name).cloned()
     }
 
-    fn get_window_meta(&self, _: &str) -> Option<Arc<WindowUDF>> {
-        None
+    fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
+        (name == self.functions.row_number.name()).then(|| Arc::clone(&self.functions.row_number))
     }
 
     fn get_variable_type(&self, _: &[String]) -> Option<DataType> {

@@ -36,6 +36,7 @@ pub(super) struct Part<'a> {
 /// Builds the view that a definition's lowered query stands for; `names` are its columns' names.
 pub(super) fn build(part: &Part<'_>, relation: Relation, names: &[String], lowering: &mut Lowering<'_>) -> Planned<KnownView> {
     let definition = part.definition;
+    relation.check_ranked()?;
     let compiler = Compiler::new(relation.fields())?;
     if let (Some(call), None) = (&relation.base.window, &relation.groups) {
         let remedy = "write GROUP BY window_start, window_end and select what is kept of each window";
@@ -46,12 +47,12 @@ pub(super) fn build(part: &Part<'_>, relation: Relation, names: &[String], lower
     let columns: Vec<Column> = outputs.iter().map(|output| output.column.clone()).collect();
     let time_bounds = time_bounds(&relation, &plain);
     check_emit(definition.emit, &relation, &time_bounds)?;
-    let parts = parts(&relation, &plain, lowering);
+    let (parts, other_parts) = parts(&relation, &plain, lowering);
     let mut warnings = Vec::new();
     // Other views read a hidden one by its rows, whether they can be told apart or not.
     let key = match part.of {
         Some(_) => key::derive(&parts).unwrap_or_default(),
-        None => keys(definition, &relation, &columns, &parts, &mut warnings)?,
+        None => keys(definition, &relation, &columns, [&parts, &other_parts], &mut warnings)?,
     };
     if part.of.is_none() && relation.groups.is_none() && parts.is_empty() && !is_deduped_by(&key, &relation, &plain, lowering) {
         warnings.push(format!(
@@ -71,7 +72,7 @@ pub(super) fn build(part: &Part<'_>, relation: Relation, names: &[String], lower
     let body = body(relation, map);
     let part_of = part.of.map(str::to_owned);
     let view = View { table, emit: definition.emit, sql, part_of, inputs, body, time_bounds, warnings };
-    Ok(KnownView { view, parts, inline })
+    Ok(KnownView { view, parts, other_parts, inline })
 }
 
 fn outputs(relation: &Relation, names: &[String], compiler: &Compiler) -> Planned<Vec<Output>> {
@@ -115,7 +116,7 @@ fn time_bounds(relation: &Relation, plain: &[Option<usize>]) -> Vec<TimeBound> {
     let window = relation.base.window.as_ref().map(|call| call.window);
     let slack = |row: usize| match &relation.groups {
         Some(groups) => match groups.row[row].origin {
-            Origin::Key(key) => groups.key_time_bound.filter(|bound| bound.column == key).map(|bound| bound.slack),
+            Origin::Key(key) => groups.key_time_bounds.iter().find(|bound| bound.column == key).map(|bound| bound.slack),
             origin => window.and_then(|window| window_slack(window, origin)),
         },
         None => relation.base.time_bounds.iter().find(|bound| bound.column == row).map(|bound| bound.slack),
@@ -151,20 +152,24 @@ fn check_emit(emit: Emit, relation: &Relation, time_bounds: &[TimeBound]) -> Pla
     }
 }
 
-fn parts(relation: &Relation, plain: &[Option<usize>], lowering: &Lowering<'_>) -> Vec<key::Part> {
+/// Returns what tells the rows apart, and what else does.
+fn parts(relation: &Relation, plain: &[Option<usize>], lowering: &Lowering<'_>) -> (Vec<key::Part>, Vec<key::Part>) {
     match (&relation.groups, relation.base.input) {
-        (Some(groups), _) => key::parts_of_groups(groups, plain),
-        (None, Input::View(view)) => key::parts_of_view(&lowering.catalog.views[view].parts, plain),
-        (None, Input::Source(_)) => Vec::new(),
+        (Some(groups), _) => (key::parts_of_groups(groups, plain), Vec::new()),
+        (None, Input::View(view)) => {
+            let known = &lowering.catalog.views[view];
+            (key::parts_of_view(&known.parts, plain), key::parts_of_view(&known.other_parts, plain))
+        }
+        (None, Input::Source(_)) => (Vec::new(), Vec::new()),
     }
 }
 
-/// Checks the key that the job gives, or derives one.
+/// Checks the key that the job gives, or derives one, from either of what tells the rows apart.
 fn keys(
     definition: &ViewDefinition,
     relation: &Relation,
     columns: &[Column],
-    parts: &[key::Part],
+    [parts, other_parts]: [&[key::Part]; 2],
     warnings: &mut Vec<String>,
 ) -> Planned<Vec<usize>> {
     let name = &definition.name;
@@ -172,11 +177,17 @@ fn keys(
     match (&relation.groups, parts.is_empty()) {
         (None, true) if given.is_empty() => Ok(Vec::new()),
         (None, true) => key::check(given, columns, parts),
-        _ if !given.is_empty() => key::check(given, columns, parts),
+        _ if !given.is_empty() => match (key::check(given, columns, parts), other_parts.is_empty()) {
+            (Err(_), false) if key::check(given, columns, other_parts).is_ok() => key::check(given, columns, other_parts),
+            (checked, _) => checked,
+        },
         (grouped, _) => match (key::derive(parts), grouped) {
             (Ok(key), _) => Ok(key),
             (Err(missing), Some(_)) => {
                 Err(Refusal::new(format!("no column of the view holds {}, which is part of its key", missing.name), "select it"))
+            }
+            (Err(_), None) if !other_parts.is_empty() && key::derive(other_parts).is_ok() => {
+                Ok(key::derive(other_parts).unwrap_or_default())
             }
             (Err(missing), None) => {
                 let lacks = &missing.name;
@@ -202,7 +213,7 @@ fn is_deduped_by(key: &[usize], relation: &Relation, plain: &[Option<usize>], lo
 /// Warns of state that nothing ever closes.
 fn growth(part: &Part<'_>, relation: &Relation) -> Option<String> {
     let groups = relation.groups.as_ref()?;
-    let closes = relation.base.window.is_some() || groups.key_time_bound.is_some();
+    let closes = relation.base.window.is_some() || !groups.key_time_bounds.is_empty();
     let advice = match relation.base.input {
         Input::Source(_) => "use tumble, hop or session if old groups may be forgotten",
         Input::View(_) => "add the view's window_end to GROUP BY if old groups may be forgotten",
@@ -217,7 +228,7 @@ fn growth(part: &Part<'_>, relation: &Relation) -> Option<String> {
 /// Warns of groups that keep more with each event, for ever.
 fn funnels(part: &Part<'_>, relation: &Relation) -> Option<String> {
     let groups = relation.groups.as_ref()?;
-    let closes = relation.base.window.is_some() || groups.key_time_bound.is_some();
+    let closes = relation.base.window.is_some() || !groups.key_time_bounds.is_empty();
     let has_funnel = groups.aggregates.iter().any(|aggregate| matches!(aggregate.function, Function::Funnel(_)));
     let view = part.of.unwrap_or(&part.definition.name);
     (has_funnel && !closes).then(|| {
@@ -243,7 +254,7 @@ fn inlined(relation: &Relation, outputs: &[Output]) -> Option<Relation> {
     let Relation { base, groups: None, filter, .. } = relation else { return None };
     let Base { input: Input::Source(_), .. } = base else { return None };
     let columns = outputs.iter().map(|output| output.expr.clone()).collect();
-    Some(Relation { base: base.clone(), groups: None, filter: filter.clone(), columns })
+    Some(Relation { base: base.clone(), groups: None, filter: filter.clone(), columns, ranking: None })
 }
 
 fn body(relation: Relation, output: Map) -> Body {
@@ -253,7 +264,7 @@ fn body(relation: Relation, output: Map) -> Body {
         window: relation.base.window.map(|call| call.window),
         filter: groups.filter,
         keys: groups.keys,
-        key_time_bound: groups.key_time_bound,
+        key_time_bound: groups.key_time_bounds.first().copied(),
         aggregates: groups.aggregates,
         needs_processing_time: groups.needs_processing_time,
         output,

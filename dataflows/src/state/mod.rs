@@ -9,7 +9,8 @@
 //!    ├─ Windows        open windows (or panes of them), each with its accumulators
 //!    ├─ Ranges         the windows in which the key has been seen (distinct counts)
 //!    ├─ Sessions       open sessions, disjoint, ascending, each with its accumulators
-//!    └─ Group          no window: one row of accumulators
+//!    ├─ Group          no window: one row of accumulators
+//!    └─ Ranking        rows in an order, of which the first ones are shown
 //! ```
 
 mod accumulator;
@@ -20,6 +21,7 @@ mod funnel;
 mod moments;
 mod quantiles;
 mod ranges;
+mod ranking;
 mod sessions;
 mod slot;
 mod value;
@@ -34,6 +36,7 @@ pub use funnel::{Funnel, MAX_STEPS, Steps};
 pub use moments::Moments;
 pub use quantiles::Quantiles;
 pub use ranges::Ranges;
+pub use ranking::{RankChange, Ranked, Ranking, rank_changes};
 pub use sessions::{Rule, Session, Sessions};
 pub use slot::{Group, Shape, Slot, State};
 pub use value::{Value, Wide};

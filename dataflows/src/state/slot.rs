@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use super::accumulator::{Accumulator, Kind, merge_all};
 use super::sessions::Rule;
 use super::windows::Accumulators;
-use super::{Grid, Ranges, Sessions, Windows};
+use super::{Grid, Ranges, Ranking, Sessions, Windows};
 
 /// A group without a window.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,6 +39,8 @@ pub enum Slot {
     Sessions(Sessions),
     /// No window; `None` while there are no rows.
     Group(Option<Group>),
+    /// Rows in an order.
+    Ranking(Ranking),
 }
 
 /// What kind of slot a component has, and its parameters.
@@ -52,6 +54,8 @@ pub enum Shape {
     Sessions(Rule),
     /// See [`Slot::Group`].
     Group,
+    /// See [`Slot::Ranking`]; so many of its rows are shown.
+    Ranking(usize),
 }
 
 impl Shape {
@@ -63,6 +67,7 @@ impl Shape {
             Shape::Ranges(_) => Slot::Ranges(Ranges::default()),
             Shape::Sessions(_) => Slot::Sessions(Sessions::default()),
             Shape::Group => Slot::Group(None),
+            Shape::Ranking(_) => Slot::Ranking(Ranking::default()),
         }
     }
 
@@ -76,6 +81,7 @@ impl Shape {
             (Shape::Ranges(_), Slot::Ranges(into), Slot::Ranges(from)) => into.merge(from),
             (Shape::Sessions(rule), Slot::Sessions(into), Slot::Sessions(from)) => into.merge(from, *rule),
             (Shape::Group, Slot::Group(into), Slot::Group(from)) => merge_groups(into, from),
+            (Shape::Ranking(_), Slot::Ranking(into), Slot::Ranking(from)) => into.merge(from),
             (shape, into, from) => panic!("invariant: the slots of {shape:?} are not {into:?} and {from:?}"),
         }
     }
@@ -88,6 +94,7 @@ impl Shape {
             (Shape::Ranges(grid), Slot::Ranges(ranges)) => ranges.first().map(|number| grid.end(number)),
             (Shape::Sessions(rule), Slot::Sessions(sessions)) => sessions.next_closing(*rule),
             (_, Slot::Group(Some(group))) => group.until.map(Timestamp),
+            (_, Slot::Ranking(ranking)) if !ranking.is_empty() => ranking.until.map(Timestamp),
             _ => None,
         }
     }
@@ -104,12 +111,12 @@ fn merge_groups(into: &mut Option<Group>, from: &Option<Group>) {
 }
 
 impl Slot {
-    /// Forgets a group whose rows are all gone; to be called when the parts of an epoch are merged, and no earlier.
+    /// Forgets rows that are gone; to be called when the parts of an epoch are merged, and no earlier.
     pub fn settle(&mut self) {
-        if let Slot::Group(group) = self
-            && group.as_ref().is_some_and(|group| group.rows == 0)
-        {
-            *group = None;
+        match self {
+            Slot::Group(group) if group.as_ref().is_some_and(|group| group.rows == 0) => *group = None,
+            Slot::Ranking(ranking) => ranking.settle(),
+            _ => (),
         }
     }
 
@@ -121,6 +128,7 @@ impl Slot {
             Slot::Ranges(ranges) => ranges.is_empty(),
             Slot::Sessions(sessions) => sessions.is_empty(),
             Slot::Group(group) => group.is_none(),
+            Slot::Ranking(ranking) => ranking.is_empty(),
         }
     }
 }

@@ -6,6 +6,7 @@ mod aggregates;
 mod feed;
 mod harness;
 mod naive;
+mod rows;
 mod streams;
 
 use harness::{Event, MINUTE, Outcome, SKEW, run, run_with_crashes, run_with_crashes_beside_the_clock, run_with_other_views};
@@ -37,6 +38,18 @@ const VIEWS: &[(&str, &str)] = &[
         "SELECT window_start, n, count(*) AS users FROM (SELECT window_start, user_id, count(*) AS n \
          FROM tumble(events, INTERVAL '1 minute') GROUP BY window_start, user_id) AS per_user WHERE n > 1 GROUP BY window_start, n",
     ),
+    (
+        "top",
+        "SELECT window_start, page, views, place FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY window_end ORDER BY views DESC, page) \
+         AS place FROM pages) AS ranked WHERE place <= 2",
+    ),
+    ("viewed", "SELECT DISTINCT page, views FROM pages"),
+    (
+        "both",
+        "SELECT 'pages' AS what, window_start, window_end, pages AS n FROM busy \
+         UNION ALL SELECT 'users', window_start, window_end, users FROM active",
+    ),
+    ("most", "SELECT window_start, max(place) AS places, sum(views) AS views FROM top GROUP BY window_start"),
 ];
 
 /// Events of three partitions: nearly in order, some far behind.

@@ -35,7 +35,7 @@ pub(crate) fn tables_since(since: Epoch, events: &[Vec<Event>], records: &[Epoch
     let mut met = met(events, records, skew, &mut dead);
     met.retain(|met| met.epoch >= since);
     let mut late = Vec::new();
-    let tables = BTreeMap::from([
+    let mut tables = BTreeMap::from([
         ("pages".to_owned(), pages(&met, &mut late)),
         ("active".to_owned(), active(&met, &mut late)),
         ("sessions".to_owned(), sessions(&met, &mut late)),
@@ -43,6 +43,7 @@ pub(crate) fn tables_since(since: Epoch, events: &[Vec<Event>], records: &[Epoch
         ("busy".to_owned(), busy(&met)),
         ("levels".to_owned(), levels(&met, &mut late)),
     ]);
+    crate::rows::extend(&mut tables);
     late.sort();
     dead.sort_unstable();
     Expected { tables, late, dead }

@@ -6,6 +6,7 @@ mod functions;
 mod keys;
 mod pipelines;
 mod refusals;
+mod rows;
 mod streams;
 mod types;
 
@@ -79,14 +80,14 @@ fn refusal(sql: &str) -> String {
 fn map(view: &View) -> &Map {
     match &view.body {
         Body::Map(map) => map,
-        Body::Aggregate(_) => panic!("'{}' aggregates", view.sql),
+        _ => panic!("'{}' is not row by row", view.sql),
     }
 }
 
 fn aggregation(view: &View) -> &Aggregation {
     match &view.body {
         Body::Aggregate(aggregation) => aggregation,
-        Body::Map(_) => panic!("'{}' does not aggregate", view.sql),
+        _ => panic!("'{}' does not aggregate", view.sql),
     }
 }
 

@@ -83,7 +83,6 @@ fn what_can_be_no_stream_is_refused_with_the_way_out() {
         ("SELECT * FROM dedupe(user_activity, INTERVAL '1 hour')", "at least one key", "dedupe(source, key"),
         ("SELECT * FROM dedupe(user_activity, user_id)", "the last argument", "dedupe(source, key"),
         ("SELECT n FROM a UNION ALL SELECT account FROM payments", "'a' is aggregated", "unite the sources first"),
-        ("SELECT user_id FROM user_activity UNION SELECT code FROM lookup", "UNION is not supported", "write UNION ALL"),
     ] {
         let error = job(&[grouped, sql]).expect_err(problem).to_string();
         assert!(error.contains(problem) && error.contains(remedy), "{error}");
