@@ -35,6 +35,7 @@ pub fn plan(job: &Job) -> Result<Plan, job::Error> {
         sql: view.sql.clone(),
         key: view.key.clone(),
         emit: view.emit,
+        late: view.late,
     });
     sql::plan_with(&sources.collect::<Vec<_>>(), &views.collect::<Vec<_>>(), &job.functions).map_err(|error| located(job, &error))
 }

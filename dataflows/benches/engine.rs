@@ -8,7 +8,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use freshet_dataflows::keys::{KeyCodec, RowCodec};
 use freshet_dataflows::lower::lower;
 use freshet_dataflows::operators::preaggregate::{Context, Preaggregate};
-use freshet_dataflows::plan::{Emit, SourcePlan};
+use freshet_dataflows::plan::{Emit, LatePolicy, SourcePlan};
 use freshet_dataflows::sql::{ViewDefinition, plan};
 use freshet_dataflows::state::{Rule, Sessions};
 use freshet_model::{Batch, Column, Progress, Timestamp};
@@ -51,7 +51,13 @@ fn context(sql: &str) -> Arc<Context> {
         time_column: Some(0),
         derived: None,
     };
-    let view = ViewDefinition { name: "view".to_owned(), sql: sql.to_owned(), key: Vec::new(), emit: Emit::Changes };
+    let view = ViewDefinition {
+        name: "view".to_owned(),
+        sql: sql.to_owned(),
+        key: Vec::new(),
+        emit: Emit::Changes,
+        late: LatePolicy::Keep,
+    };
     let plan = plan(&[source], &[view]).expect("the view can be planned");
     let fold =
         lower(&plan).folds.into_iter().find(|fold| fold.components[0].feed.is_some()).expect("a fold that reads the source");

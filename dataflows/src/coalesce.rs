@@ -135,7 +135,7 @@ mod tests {
 
     use super::*;
     use crate::changes::Counts;
-    use crate::plan::{Emit, SourcePlan};
+    use crate::plan::{Emit, LatePolicy, SourcePlan};
     use crate::sql::{ViewDefinition, plan};
 
     fn coalescer() -> Coalescer {
@@ -143,7 +143,7 @@ mod tests {
         let columns = vec![column("time", "timestamp"), column("page", "text")];
         let source = SourcePlan { name: "events".to_owned(), columns, time_column: Some(0), derived: None };
         let sql = "SELECT page, count(*) AS hits FROM events GROUP BY page".to_owned();
-        let view = ViewDefinition { name: "pages".to_owned(), sql, key: Vec::new(), emit: Emit::Changes };
+        let view = ViewDefinition { name: "pages".to_owned(), sql, key: Vec::new(), emit: Emit::Changes, late: LatePolicy::Keep };
         Coalescer::new(&plan(&[source], &[view]).expect("the view can be planned"), &[Input::View(0)])
     }
 

@@ -109,13 +109,22 @@ fn write_fold(out: &mut String, depth: usize, plan: &Plan, lowered: &Lowered, fo
         } else if !matches!(component.shape, Shape::Ranking(_)) {
             line(out, depth + 2, "fed by distinct counts");
         }
+        if component.horizon > 0 {
+            line(
+                out,
+                depth + 2,
+                &format!("kept for {} after it has closed, for late events to amend", seconds(component.horizon)),
+            );
+        }
         line(out, depth + 2, &result(plan, lowered, component));
     }
 }
 
 /// Says what is kept of a key, and until when.
 fn state(component: &Component) -> String {
-    let kinds = component.kinds.iter().map(|kind| kind_name(*kind)).collect::<Vec<_>>().join(", ");
+    // What says whether a row has been sent is nobody's aggregate.
+    let own = component.kinds.len() - usize::from(matches!(&component.role, Role::Rows(rows) if rows.amends));
+    let kinds = component.kinds[..own].iter().map(|kind| kind_name(*kind)).collect::<Vec<_>>().join(", ");
     let kept = if kinds.is_empty() { "its existence".to_owned() } else { kinds };
     match &component.shape {
         Shape::Windows(grid) if grid.slide == grid.size => format!("{kept} of each open {} window", seconds(grid.size)),

@@ -6,10 +6,11 @@
 //! is new to a value contributes one to the group's fold. Contributions go from longer keys to shorter ones, hence never in a circle.
 
 use arrow::datatypes::DataType;
+use freshet_model::Timestamp;
 
 use crate::plan::{
-    Aggregate, Aggregation, Body, Derived, Emit, Expression, Function, Input, Map, Plan, Ranking, SourcePlan, TimeBound, View,
-    Window,
+    Aggregate, Aggregation, Body, Derived, Emit, Expression, Function, Input, LatePolicy, Map, Plan, Ranking, SourcePlan,
+    TimeBound, View, Window,
 };
 use crate::state::{Grid, Kind, Rule, Shape};
 
@@ -66,8 +67,26 @@ pub struct Component {
     pub kinds: Vec<Kind>,
     /// How the fold's own input feeds it; `None` if other folds do.
     pub feed: Option<Feed>,
+    /// How long what has closed is kept for late events to amend, in microseconds.
+    pub horizon: i64,
+    /// Whether late events are taken down, and not only counted.
+    pub keeps_late: bool,
     /// What becomes of it.
     pub role: Role,
+}
+
+impl Component {
+    /// Returns the time up to which nothing is kept any more, and events are late.
+    #[must_use]
+    pub fn over(&self, watermark: Timestamp) -> Timestamp {
+        watermark.plus_micros(-self.horizon)
+    }
+}
+
+/// Tells whether rows are sent when their window closes, and again when a late event amends them. Each window or session has one accumulator
+/// more then, the last one, which says whether its row has been sent.
+fn amends_what_was_sent(view: &View) -> bool {
+    view.emit == Emit::Final && view.late.horizon() > 0
 }
 
 /// How rows of the input feed a component.
@@ -122,6 +141,8 @@ pub enum Role {
 pub struct Rows {
     /// When rows are sent.
     pub emit: Emit,
+    /// Whether a row that is sent once is sent again when a late event amends it.
+    pub amends: bool,
     /// The aggregates, for their results' types.
     pub aggregates: Vec<Aggregate>,
     /// HAVING and the select list.
@@ -171,6 +192,7 @@ pub fn lower(plan: &Plan) -> Lowered {
 /// A component that some fold has to hold.
 struct Wanted<'a> {
     view: usize,
+    definition: &'a View,
     input: Input,
     aggregation: &'a Aggregation,
     keys: Vec<Expression>,
@@ -186,7 +208,7 @@ enum Part {
 
 fn parts<'a>(index: usize, view: &'a View, aggregation: &'a Aggregation) -> Vec<Wanted<'a>> {
     let input = view.inputs[0];
-    let wanted = |keys, part| Wanted { view: index, input, aggregation, keys, part };
+    let wanted = |keys, part| Wanted { view: index, definition: view, input, aggregation, keys, part };
     let apart: Vec<usize> =
         (0..aggregation.aggregates.len()).filter(|&i| is_apart(input, aggregation, &aggregation.aggregates[i])).collect();
     // A distinct count without a filter sees every row, so that no group can be missed; NULL counts nothing, and is seen.
@@ -219,7 +241,15 @@ impl Lowered {
     /// Puts the rows of a view that ranks others into a fold by what divides them.
     fn place_ranking(&mut self, view: usize, input: Input, ranking: &Ranking, retracts: bool) {
         let role = Role::Ranks { ranking: Box::new(ranking.clone()), retracts };
-        let component = Component { view, shape: Shape::Ranking(ranking.limit), kinds: Vec::new(), feed: None, role };
+        let component = Component {
+            view,
+            shape: Shape::Ranking(ranking.limit),
+            kinds: Vec::new(),
+            feed: None,
+            horizon: 0,
+            keeps_late: true,
+            role,
+        };
         self.place_in(input, (ranking.partition.clone(), ranking.time_bound), false, component);
     }
 
@@ -245,6 +275,7 @@ impl Lowered {
 fn component(part: &Wanted<'_>) -> Component {
     let aggregation = part.aggregation;
     let filter = aggregation.filter.clone();
+    let (horizon, keeps_late) = (part.definition.late.horizon(), part.definition.late != LatePolicy::Drop);
     let nowhere = Role::Contribution { fold: usize::MAX, component: usize::MAX, accumulator: usize::MAX };
     match part.part {
         Part::Group { fed } => {
@@ -253,8 +284,11 @@ fn component(part: &Wanted<'_>) -> Component {
                 (!apart).then(|| fed_by(aggregate))
             };
             let feed = Feed { filter, arguments: aggregation.aggregates.iter().map(argument).collect(), accounts: true };
-            let kinds = aggregation.aggregates.iter().map(|aggregate| kind(part.input, aggregation, aggregate)).collect();
-            Component { view: part.view, shape: shape(aggregation), kinds, feed: fed.then_some(feed), role: nowhere }
+            let mut kinds: Vec<Kind> =
+                aggregation.aggregates.iter().map(|aggregate| kind(part.input, aggregation, aggregate)).collect();
+            kinds.extend(amends_what_was_sent(part.definition).then_some(Kind::Count));
+            let (shape, feed) = (shape(aggregation), fed.then_some(feed));
+            Component { view: part.view, shape, kinds, feed, horizon, keeps_late, role: nowhere }
         }
         Part::Distinct { accumulator } => {
             let aggregates = &aggregation.aggregates;
@@ -265,7 +299,8 @@ fn component(part: &Wanted<'_>) -> Component {
             let accounts = only_distinct && first == Some(accumulator);
             let arguments = vec![Some(Argument { value: None, order: None, keeps_nulls: false, filter: filtered })];
             let feed = Some(Feed { filter, arguments, accounts });
-            Component { view: part.view, shape: Shape::Ranges(grid), kinds: Vec::new(), feed, role: nowhere }
+            let shape = Shape::Ranges(grid);
+            Component { view: part.view, shape, kinds: Vec::new(), feed, horizon, keeps_late, role: nowhere }
         }
     }
 }
@@ -317,6 +352,7 @@ fn rows(plan: &Plan, index: usize) -> Rows {
     Rows {
         emit: view.emit,
         aggregates: aggregation.aggregates.clone(),
+        amends: amends_what_was_sent(view),
         output: aggregation.output.clone(),
         row_schema: aggregation.row_schema.clone(),
         key: view.table.key.clone(),

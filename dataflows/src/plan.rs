@@ -122,6 +122,27 @@ pub enum Emit {
     Final,
 }
 
+/// What becomes of an event that comes when its window has closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum LatePolicy {
+    /// It is kept beside the view, which it does not change.
+    #[default]
+    Keep,
+    /// It is counted, and no more.
+    Drop,
+    /// It amends the row of its window, which is kept for this long after it has closed, in microseconds of event time; what comes after that
+    /// is late, and kept.
+    Amend(i64),
+}
+
+impl LatePolicy {
+    /// Returns how long windows are kept after they have closed.
+    #[must_use]
+    pub fn horizon(self) -> i64 {
+        if let LatePolicy::Amend(horizon) = self { horizon } else { 0 }
+    }
+}
+
 /// One view.
 #[derive(Debug, Clone)]
 pub struct View {
@@ -129,6 +150,8 @@ pub struct View {
     pub table: TableSchema,
     /// When rows reach the sinks.
     pub emit: Emit,
+    /// What becomes of late events.
+    pub late: LatePolicy,
     /// The query, as written.
     pub sql: String,
     /// Name of the view that this one is a part of, if the planner has made it up: no sink holds it, and what it counts is counted for that view.

@@ -36,7 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use freshet_connectors::retry::Policy;
-use freshet_dataflows::plan::Emit;
+use freshet_dataflows::plan::{Emit, LatePolicy};
 use freshet_dataflows::sql::Functions;
 use freshet_model::Column;
 
@@ -115,6 +115,8 @@ pub struct ViewSpec {
     pub key: Vec<String>,
     /// When rows reach the sinks.
     pub emit: Emit,
+    /// What becomes of late events.
+    pub late: LatePolicy,
     pub(crate) place: Range<usize>,
     pub(crate) sql_place: Range<usize>,
 }

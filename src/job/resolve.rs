@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use freshet_connectors::retry::Policy;
-use freshet_dataflows::plan::Emit;
+use freshet_dataflows::plan::{Emit, LatePolicy};
 use freshet_dataflows::sql::Functions;
 use freshet_model::{Column, ColumnType};
 
 use super::values::{Context, MAX_NAME_BYTES};
 use super::variables::Lookup;
-use super::written::{EpochTable, JobFile, Named, RetryTable, SinkTable, SourceTable, Text, ViewTable, WatermarkTable, in_order};
+use super::written::{
+    EpochTable, JobFile, LateForm, Named, RetryTable, SinkTable, SourceTable, Text, ViewTable, WatermarkTable, in_order,
+};
 use super::{EpochSpec, Error, Job, Origin, SinkSpec, SourceSpec, ViewSpec, suggestion};
 
 const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -180,7 +182,22 @@ impl Context<'_> {
             columns.push(column);
         }
         let name_text = self.checked_name("view", name, name.get_ref())?;
-        Ok(ViewSpec { name: name_text, sql, key: columns, emit, place: name.span(), sql_place: table.sql.span() })
+        let late = table.late.map_or(Ok(LatePolicy::Keep), |late| self.late(&key("late"), late))?;
+        Ok(ViewSpec { name: name_text, sql, key: columns, emit, late, place: name.span(), sql_place: table.sql.span() })
+    }
+
+    fn late(&self, key: &str, written: LateForm) -> Result<LatePolicy, Error> {
+        let LateForm { policy, horizon } = written;
+        let horizon_key = format!("{key}.horizon");
+        match (self.choice(key, Some(&policy), &["keep", "drop", "amend"])?, &horizon) {
+            (2, None) => Err(self.error(&policy, "'amend' needs a horizon", "write { policy = \"amend\", horizon = \"1h\" }")),
+            (2, Some(text)) => {
+                let horizon = self.positive(&horizon_key, Some(text), Duration::ZERO)?;
+                Ok(LatePolicy::Amend(i64::try_from(horizon.as_micros()).unwrap_or(i64::MAX)))
+            }
+            (_, Some(text)) => Err(self.error(text, "a horizon is for 'amend' alone", "leave it out")),
+            (choice, None) => Ok([LatePolicy::Keep, LatePolicy::Drop][choice]),
+        }
     }
 
     fn sink(&self, name: &Text, table: SinkTable, known: &[String]) -> Result<SinkSpec, Error> {

@@ -117,6 +117,77 @@ pub(super) struct ViewTable {
     /// `changes` (default): sinks follow each change; `final`: a row appears once, when its window has closed.
     #[schemars(with = "Option<String>")]
     pub(super) emit: Option<Text>,
+    /// What becomes of an event that comes when its window has closed: `keep` (default) takes it down, `drop` only counts it,
+    /// `{ policy = "amend", horizon = "1h" }` lets it correct the row of its window, which is kept for so long.
+    pub(super) late: Option<LateForm>,
+}
+
+/// What becomes of late events.
+#[derive(Debug, JsonSchema)]
+#[schemars(with = "LateForms")]
+pub(super) struct LateForm {
+    pub(super) policy: Text,
+    pub(super) horizon: Option<Text>,
+}
+
+/// The forms of a [`LateForm`], for the schema.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[allow(dead_code, reason = "only its schema is used")]
+enum LateForms {
+    Policy(String),
+    Table { policy: String, horizon: Option<String> },
+}
+
+/// A [`LateForm`] that is a table.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LateTable {
+    policy: Text,
+    horizon: Option<Text>,
+}
+
+impl<'de> Deserialize<'de> for LateForm {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<LateForm, D::Error> {
+        // The word's place is known before it is known to be a word.
+        let form = Spanned::<LateWritten>::deserialize(deserializer)?;
+        let place = form.span();
+        Ok(match form.into_inner() {
+            LateWritten::Word(word) => LateForm { policy: Spanned::new(place, word), horizon: None },
+            LateWritten::Table(LateTable { policy, horizon }) => LateForm { policy, horizon },
+        })
+    }
+}
+
+/// A [`LateForm`] as serde finds it.
+enum LateWritten {
+    Word(String),
+    Table(LateTable),
+}
+
+impl<'de> Deserialize<'de> for LateWritten {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<LateWritten, D::Error> {
+        deserializer.deserialize_any(LateVisitor)
+    }
+}
+
+/// Reads the two forms of a [`LateForm`].
+struct LateVisitor;
+
+impl<'de> serde::de::Visitor<'de> for LateVisitor {
+    type Value = LateWritten;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("keep, drop, or a table with policy and horizon")
+    }
+
+    fn visit_str<E>(self, word: &str) -> Result<LateWritten, E> {
+        Ok(LateWritten::Word(word.to_owned()))
+    }
+
+    fn visit_map<M: serde::de::MapAccess<'de>>(self, map: M) -> Result<LateWritten, M::Error> {
+        LateTable::deserialize(serde::de::value::MapAccessDeserializer::new(map)).map(LateWritten::Table)
+    }
 }
 
 /// A place that holds views.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
+use freshet_dataflows::plan::LatePolicy;
 use freshet_dataflows::sql;
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
@@ -58,7 +59,10 @@ pub(super) fn parts(job: &Job) -> Parts {
         // Without the keys, and with the contents of models.
         let sql = sql::identity(&view.sql, &job.functions);
         let sql: Vec<&str> = sql.split_whitespace().collect();
-        let words = format!("\"{}\" by key [{}], emitting {:?}", sql.join(" "), view.key.join(", "), view.emit);
+        let mut words = format!("\"{}\" by key [{}], emitting {:?}", sql.join(" "), view.key.join(", "), view.emit);
+        if view.late != LatePolicy::Keep {
+            let _ = write!(words, ", late events {:?}", view.late);
+        }
         parts.insert(Part::View(view.name.clone()), words);
     }
     for sink in &job.sinks {

@@ -113,6 +113,10 @@ impl Keeper {
                 slot.settle();
                 kept.take_down(key, index, before, brought, slot, changes);
             }
+            if kept.amends() {
+                let brought = brought.map(|brought| &brought.0[index]);
+                kept.show(key, before, brought, slot, watermark, &mut changes.instances[index]);
+            }
             kept.retire(key, index, slot, watermark, changes);
         }
         new
@@ -121,7 +125,7 @@ impl Keeper {
     /// Returns the watermark at which something of a state closes next.
     #[must_use]
     pub fn next_closing(&self, state: &State) -> Option<Timestamp> {
-        self.kept.iter().zip(&state.0).filter_map(|(kept, slot)| kept.component.shape.next_closing(slot)).min()
+        self.kept.iter().zip(&state.0).filter_map(|(kept, slot)| kept.next_closing(slot)).min()
     }
 
     /// Makes the rows of an epoch's changes, and the contributions to other folds.
@@ -196,7 +200,8 @@ impl Kept {
 
     /// Takes out what the watermark closes; where rows are sent once, this is when.
     fn retire(&self, key: &[u8], index: usize, slot: &mut Slot, watermark: Timestamp, changes: &mut Changes) {
-        let is_final = self.manner().0 == Emit::Final;
+        let is_final = self.manner().0 == Emit::Final && !self.amends();
+        let watermark = self.component.over(watermark);
         let instances = &mut changes.instances[index];
         match (slot, &self.component.shape) {
             (Slot::Windows(windows), Shape::Windows(grid)) => {
@@ -223,6 +228,77 @@ impl Kept {
         }
     }
 
+    /// Tells whether rows are sent when their windows close, and again when a late event amends them.
+    fn amends(&self) -> bool {
+        matches!(&self.target, Target::Rows(maker) if maker.rows().amends)
+    }
+
+    /// Returns the watermark at which something closes next, or is forgotten.
+    fn next_closing(&self, slot: &Slot) -> Option<Timestamp> {
+        let forgotten = self.component.shape.next_closing(slot).map(|closing| closing.plus_micros(self.component.horizon));
+        let not_sent = self.amends().then(|| self.first_not_sent(slot)).flatten();
+        forgotten.into_iter().chain(not_sent).min()
+    }
+
+    /// Returns when the first of those closes whose rows have not been sent.
+    fn first_not_sent(&self, slot: &Slot) -> Option<Timestamp> {
+        match (slot, &self.component.shape) {
+            (Slot::Windows(windows), Shape::Windows(grid)) => {
+                windows.iter().find(|(_, accumulators)| !was_sent(accumulators)).map(|(number, _)| grid.end(number))
+            }
+            (Slot::Sessions(sessions), Shape::Sessions(rule)) => {
+                let waiting = sessions.iter().filter(|session| !was_sent(&session.accumulators));
+                waiting.map(|session| rule.closing(session.last)).min()
+            }
+            _ => None,
+        }
+    }
+
+    /// Takes down the rows of windows and sessions that the watermark closes, and those that a late event has amended since; notes which have
+    /// been sent.
+    fn show(
+        &self,
+        key: &[u8],
+        before: &Slot,
+        brought: Option<&Slot>,
+        slot: &mut Slot,
+        watermark: Timestamp,
+        instances: &mut Vec<Instance>,
+    ) {
+        let retracts = self.manner().1;
+        match (before, slot, &self.component.shape) {
+            (Slot::Windows(before), Slot::Windows(after), Shape::Windows(grid)) => {
+                let changed = |number| matches!(brought, Some(Slot::Windows(brought)) if brought.get(number).is_some());
+                for (number, accumulators) in after.below_mut(grid.first_open(watermark)) {
+                    let sent = was_sent(accumulators);
+                    if sent && !changed(number) {
+                        continue;
+                    }
+                    let old = before.get(number).filter(|old| retracts && was_sent(old));
+                    instances.extend(old.map(|old| self.window(key, number, old, -1)));
+                    note_sent(accumulators);
+                    instances.push(self.window(key, number, accumulators, 1));
+                }
+            }
+            (Slot::Sessions(before), Slot::Sessions(after), Shape::Sessions(rule)) => {
+                let sent = |session: &&Session| was_sent(&session.accumulators);
+                let unchanged = |one: &Session, among: &Sessions| among.starting_at(one.start) == Some(one);
+                let gone = before.iter().filter(sent).filter(|old| !unchanged(old, after));
+                let gone: Vec<_> = gone.filter(|old| retracts || self.moves(old, after)).collect();
+                instances.extend(gone.into_iter().map(|old| self.session(key, old, -1)));
+                for session in after.iter_mut() {
+                    // One that was sent and has grown since is corrected at once, though it may go on.
+                    let is_due = was_sent(&session.accumulators) || rule.closing(session.last) <= watermark;
+                    if is_due && !(was_sent(&session.accumulators) && unchanged(session, before)) {
+                        note_sent(&mut session.accumulators);
+                        instances.push(self.session(key, session, 1));
+                    }
+                }
+            }
+            _ => unreachable!("the planner lets windows and sessions alone amend what was sent"),
+        }
+    }
+
     fn window(&self, key: &[u8], number: i64, accumulators: &[Accumulator], diff: i64) -> Instance {
         let Shape::Windows(grid) = &self.component.shape else { unreachable!("a component has one shape") };
         let bounds = [grid.start(number), grid.end(number), grid.start(number)];
@@ -234,6 +310,17 @@ impl Kept {
         let last = Timestamp(session.last);
         let bounds = [Timestamp(session.start), last.plus_micros(rule.gap), last];
         Instance { key: key.to_vec(), bounds, accumulators: session.accumulators.clone(), diff }
+    }
+}
+
+/// Tells whether the row of these accumulators, of a component that amends, has been sent.
+fn was_sent(accumulators: &[Accumulator]) -> bool {
+    matches!(accumulators.last(), Some(Accumulator::Count(1..)))
+}
+
+fn note_sent(accumulators: &mut [Accumulator]) {
+    if let Some(Accumulator::Count(sent)) = accumulators.last_mut() {
+        *sent = 1;
     }
 }
 

@@ -163,8 +163,10 @@ impl Preaggregate {
         let total = input.part.offsets.len() as u64;
         let taken = input.rows.map_or(total, |rows| rows.true_count() as u64);
         let until = evaluated.until.as_ref().map(|(until, slack)| (&**until, *slack));
-        let mut late = LateRows { context, index, accounts: feed.accounts, wholly: 0, sides: &mut self.sides };
-        let mut target = Target { numbers: &self.numbers, states: &mut self.states, slot: index, kinds: &component.kinds };
+        let accounts = feed.accounts && component.keeps_late;
+        let mut late = LateRows { context, index, accounts, wholly: 0, sides: &mut self.sides };
+        let (numbers, states, kinds) = (&self.numbers, &mut self.states, &component.kinds);
+        let mut target = Target { numbers, states, slot: index, kinds, over: component.over(input.part.watermark) };
         match &component.shape {
             Shape::Windows(grid) => target.take_windows(*grid, &input.with_times(context), &mut late),
             Shape::Ranges(grid) => target.take_ranges(*grid, &input.with_times(context), &mut late),
@@ -227,7 +229,7 @@ impl Part<'_> {
 fn expand_panes(context: &Context, mut state: State, watermark: Timestamp) -> State {
     for (slot, component) in state.0.iter_mut().zip(&context.components) {
         if let (Slot::Windows(windows), Shape::Windows(grid)) = (slot, &component.shape) {
-            *windows = std::mem::take(windows).expand(*grid, grid.first_open(watermark), &component.kinds);
+            *windows = std::mem::take(windows).expand(*grid, grid.first_open(component.over(watermark)), &component.kinds);
         }
     }
     state
@@ -348,6 +350,8 @@ struct Target<'a> {
     states: &'a mut [State],
     slot: usize,
     kinds: &'a [Kind],
+    /// What is over at this time takes no event any more.
+    over: Timestamp,
 }
 
 impl Target<'_> {
@@ -357,7 +361,7 @@ impl Target<'_> {
 
     fn take_windows(&mut self, grid: Grid, timed: &TimedInput<'_>, late: &mut LateRows<'_>) {
         let (panes, kinds) = (grid.panes(), self.kinds);
-        let closed = Closed::new(grid, timed.input.part.watermark);
+        let closed = Closed::new(grid, self.over);
         for row in timed.input.rows() {
             let time = timed.times[row];
             if closed.touches(time) && !late.is_counted(grid, closed.first_open, timed, row) {
@@ -369,7 +373,7 @@ impl Target<'_> {
     }
 
     fn take_ranges(&mut self, grid: Grid, timed: &TimedInput<'_>, late: &mut LateRows<'_>) {
-        let closed = Closed::new(grid, timed.input.part.watermark);
+        let closed = Closed::new(grid, self.over);
         let counted = timed.input.arguments.first().and_then(Option::as_ref);
         for row in timed.input.rows() {
             let time = timed.times[row];
@@ -386,10 +390,10 @@ impl Target<'_> {
     }
 
     fn take_sessions(&mut self, rule: Rule, timed: &TimedInput<'_>, late: &mut LateRows<'_>) {
-        let (watermark, kinds) = (timed.input.part.watermark, self.kinds);
+        let (over, kinds) = (self.over, self.kinds);
         for row in timed.input.rows() {
             let time = timed.times[row];
-            if rule.is_late(time, watermark) {
+            if rule.is_late(time, over) {
                 late.wholly += 1;
                 late.report(timed, row, Timestamp(time), Timestamp(time.saturating_add(rule.gap)));
                 continue;

@@ -16,7 +16,7 @@ use super::key;
 use super::relation::{Relation, column};
 use super::tables::Entry;
 use super::view;
-use crate::plan::{Body, Emit, Input, TimeBound, View};
+use crate::plan::{Body, Emit, Input, LatePolicy, TimeBound, View};
 
 /// The query of one view on its way to a relation, and what it may read.
 pub(super) struct Lowering<'a> {
@@ -84,7 +84,7 @@ impl<'a> Lowering<'a> {
     fn definition(&mut self) -> ViewDefinition {
         self.parts += 1;
         let (name, sql) = (format!("{}${}", self.view, self.parts), format!("part {} of {}", self.parts, self.view));
-        ViewDefinition { name, sql, key: Vec::new(), emit: Emit::Changes }
+        ViewDefinition { name, sql, key: Vec::new(), emit: Emit::Changes, late: LatePolicy::Keep }
     }
 
     /// Adds a view, and returns its index.
@@ -94,6 +94,7 @@ impl<'a> Lowering<'a> {
         let view = View {
             table,
             emit,
+            late: LatePolicy::Keep,
             sql,
             part_of: Some(self.view.to_owned()),
             inputs: made.inputs,

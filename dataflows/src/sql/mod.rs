@@ -56,7 +56,7 @@ pub use error::PlanError;
 pub use fixed::identity;
 pub use functions::{FunctionError, Functions};
 
-use crate::plan::{Emit, Plan, SourcePlan};
+use crate::plan::{Emit, LatePolicy, Plan, SourcePlan};
 use catalog::{Catalog, KnownView};
 use error::{Planned, Refusal};
 use hidden::Lowering;
@@ -75,6 +75,8 @@ pub struct ViewDefinition {
     pub key: Vec<String>,
     /// When its rows reach the sinks.
     pub emit: Emit,
+    /// What becomes of late events.
+    pub late: LatePolicy,
 }
 
 /// Enough for the longest text that is accepted; what is not used is never touched.

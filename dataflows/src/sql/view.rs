@@ -14,7 +14,7 @@ use super::group::Origin;
 use super::hidden::Lowering;
 use super::key;
 use super::relation::{Base, Relation, column, reads_processing_time};
-use crate::plan::{Aggregation, Body, Derived, Emit, Expression, Function, Input, Map, TimeBound, View, Window};
+use crate::plan::{Aggregation, Body, Derived, Emit, Expression, Function, Input, LatePolicy, Map, TimeBound, View, Window};
 
 /// A column of a view.
 struct Output {
@@ -45,8 +45,9 @@ pub(super) fn build(part: &Part<'_>, relation: Relation, names: &[String], lower
     let outputs = outputs(&relation, names, &compiler)?;
     let plain: Vec<Option<usize>> = outputs.iter().map(|output| output.plain).collect();
     let columns: Vec<Column> = outputs.iter().map(|output| output.column.clone()).collect();
-    let time_bounds = time_bounds(&relation, &plain);
+    let time_bounds = time_bounds(&relation, &plain, definition.late);
     check_emit(definition.emit, &relation, &time_bounds)?;
+    check_late(definition.late, &relation)?;
     let (parts, other_parts) = parts(&relation, &plain, lowering);
     let mut warnings = Vec::new();
     // Other views read a hidden one by its rows, whether they can be told apart or not.
@@ -71,7 +72,7 @@ pub(super) fn build(part: &Part<'_>, relation: Relation, names: &[String], lower
     let (inputs, sql) = (vec![relation.base.input], definition.sql.clone());
     let body = body(relation, map);
     let part_of = part.of.map(str::to_owned);
-    let view = View { table, emit: definition.emit, sql, part_of, inputs, body, time_bounds, warnings };
+    let view = View { table, emit: definition.emit, late: definition.late, sql, part_of, inputs, body, time_bounds, warnings };
     Ok(KnownView { view, parts, other_parts, inline })
 }
 
@@ -111,8 +112,8 @@ fn output(relation: &Relation, name: &str, expr: Expr, compiler: &Compiler) -> P
     Ok(Output { column: Column { name: name.to_owned(), column_type }, expr, compiled, plain })
 }
 
-/// Returns the output columns after which, in event time, a row cannot change.
-fn time_bounds(relation: &Relation, plain: &[Option<usize>]) -> Vec<TimeBound> {
+/// Returns the output columns after which, in event time, a row cannot change, not even by a late event.
+fn time_bounds(relation: &Relation, plain: &[Option<usize>], late: LatePolicy) -> Vec<TimeBound> {
     let window = relation.base.window.as_ref().map(|call| call.window);
     let slack = |row: usize| match &relation.groups {
         Some(groups) => match groups.row[row].origin {
@@ -122,7 +123,10 @@ fn time_bounds(relation: &Relation, plain: &[Option<usize>]) -> Vec<TimeBound> {
         None => relation.base.time_bounds.iter().find(|bound| bound.column == row).map(|bound| bound.slack),
     };
     let slacks = plain.iter().map(|column| column.and_then(slack));
-    slacks.enumerate().filter_map(|(column, slack)| Some(TimeBound { column, slack: slack? })).collect()
+    slacks
+        .enumerate()
+        .filter_map(|(column, slack)| Some(TimeBound { column, slack: slack?.saturating_add(late.horizon()) }))
+        .collect()
 }
 
 /// Returns how long after a window's column its row may still change.
@@ -150,6 +154,16 @@ fn check_emit(emit: Emit, relation: &Relation, time_bounds: &[TimeBound]) -> Pla
             "write emit = \"changes\", or group by tumble, hop or session",
         )),
     }
+}
+
+/// Refuses a policy for late events where none can be late.
+fn check_late(late: LatePolicy, relation: &Relation) -> Planned<()> {
+    let is_windowed = relation.base.window.is_some() && matches!(relation.base.input, Input::Source(_));
+    if late == LatePolicy::Keep || is_windowed {
+        return Ok(());
+    }
+    let remedy = "leave it out here, and give it to the view with tumble, hop or session over a source";
+    Err(Refusal::new("late = … is for windows over a source, and no event is late for this view", remedy))
 }
 
 /// Returns what tells the rows apart, and what else does.

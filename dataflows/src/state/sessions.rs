@@ -100,6 +100,11 @@ impl Sessions {
         self.0.iter()
     }
 
+    /// Iterates over the sessions, ascending; their bounds must stay.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Session> {
+        self.0.iter_mut()
+    }
+
     /// Returns the session that begins at `start`.
     #[must_use]
     pub fn starting_at(&self, start: i64) -> Option<&Session> {

@@ -90,6 +90,11 @@ impl Windows {
         self.0.iter().map(|(number, accumulators)| (*number, &accumulators[..]))
     }
 
+    /// Iterates over the windows below a number, ascending.
+    pub fn below_mut(&mut self, number: i64) -> impl Iterator<Item = (i64, &mut Accumulators)> {
+        self.0.iter_mut().take_while(move |window| window.0 < number).map(|(number, accumulators)| (*number, accumulators))
+    }
+
     /// Adds the rows of other windows.
     pub fn merge(&mut self, other: &Windows) {
         for (number, accumulators) in &other.0 {

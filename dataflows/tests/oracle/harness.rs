@@ -18,7 +18,7 @@ use freshet_dataflows::keys::key_hash;
 use freshet_dataflows::lower::{Fold, lower};
 use freshet_dataflows::operators::drain::SinkEpoch;
 use freshet_dataflows::outlet::Outlet;
-use freshet_dataflows::plan::{Emit, Input, Plan, SourcePlan};
+use freshet_dataflows::plan::{Emit, Input, LatePolicy, Plan, SourcePlan};
 use freshet_dataflows::saved::{Conversion, Saved, saved};
 use freshet_dataflows::saving::{Restore, Save, SaveOutlet, Stores};
 use freshet_dataflows::sql::{ViewDefinition, plan};
@@ -74,9 +74,20 @@ struct World {
 
 pub(crate) type States = BTreeMap<Vec<u8>, Vec<u8>>;
 
+/// How the views over events treat what comes late, and when all views show their rows.
+#[derive(Clone, Copy)]
+pub(crate) struct Manner {
+    pub(crate) late: LatePolicy,
+    pub(crate) emit: Emit,
+}
+
+/// As a job has it that says nothing.
+pub(crate) const PLAIN: Manner = Manner { late: LatePolicy::Keep, emit: Emit::Changes };
+
 /// One run of a job.
 #[derive(Clone, Copy)]
 pub(crate) struct Run {
+    manner: Manner,
     pub(crate) workers: usize,
     /// Decides where epochs are cut.
     pub(crate) seed: u64,
@@ -94,7 +105,7 @@ pub(crate) struct Run {
 impl Default for Run {
     /// Each look at the clock takes a millisecond, so that time passes only when something happens, and no event is too far ahead.
     fn default() -> Run {
-        Run { workers: 1, seed: 0, most: 5, bounded: true, skew: i64::MAX, tick: 1000, killed_at: None }
+        Run { manner: PLAIN, workers: 1, seed: 0, most: 5, bounded: true, skew: i64::MAX, tick: 1000, killed_at: None }
     }
 }
 
@@ -111,6 +122,16 @@ pub(crate) fn run_cut_after_each(views: &[(&str, &str)], events: &[Vec<Event>]) 
 /// The same, killed again and again and begun anew with these numbers of workers.
 pub(crate) fn run_with_crashes(views: &[(&str, &str)], events: &[Vec<Event>], workers: &[usize], seed: u64) -> Outcome {
     crash(views, events, workers, Run { seed, ..Run::default() })
+}
+
+/// Runs views of a manner, killed again and again and begun anew with these numbers of workers.
+pub(crate) fn run_manner(views: &[(&str, &str)], manner: Manner, events: &[Vec<Event>], workers: &[usize], seed: u64) -> Outcome {
+    crash(views, events, workers, Run { manner, seed, ..Run::default() })
+}
+
+/// Runs views of a manner on one worker, with an epoch for each event, and stops before windows are closed for want of events.
+pub(crate) fn run_stopped(views: &[(&str, &str)], manner: Manner, events: &[Vec<Event>]) -> Outcome {
+    outcome_of(views, events, &[Run { manner, most: 1, bounded: false, ..Run::default() }])
 }
 
 /// The same with a clock that passes the events by, from behind the oldest of them on, and goes on while the job is down.
@@ -132,9 +153,15 @@ pub(crate) fn run_with_other_views(
 ) -> (Outcome, Epoch) {
     let (world, clock) = (Arc::default(), Arc::new(AtomicI64::new(0)));
     let first: Vec<_> = events.iter().map(|events| events[..seen.min(events.len())].to_vec()).collect();
-    execute(&Arc::new(planned(before)), &first, Run { workers: 2, seed, bounded: false, ..Run::default() }, &world, &clock);
+    execute(
+        &Arc::new(planned(before, PLAIN)),
+        &first,
+        Run { workers: 2, seed, bounded: false, ..Run::default() },
+        &world,
+        &clock,
+    );
     let since = world.lock().expect("no worker panicked").held.map_or(0, |held| held + 1);
-    execute(&Arc::new(planned(after)), events, Run { workers: 3, seed, ..Run::default() }, &world, &clock);
+    execute(&Arc::new(planned(after, PLAIN)), events, Run { workers: 3, seed, ..Run::default() }, &world, &clock);
     (outcome(&world), since)
 }
 
@@ -151,7 +178,8 @@ fn crash(views: &[(&str, &str)], events: &[Vec<Event>], workers: &[usize], run: 
 fn outcome_of(views: &[(&str, &str)], events: &[Vec<Event>], runs: &[Run]) -> Outcome {
     let world: Arc<Mutex<World>> = Arc::default();
     let clock = Arc::new(AtomicI64::new(0));
-    let plan = Arc::new(planned(views));
+    let manner = runs.first().map_or(PLAIN, |run| run.manner);
+    let plan = Arc::new(planned(views, manner));
     for run in runs {
         execute(&plan, events, *run, &world, &clock);
         clock.fetch_add(500 * run.tick, Ordering::Relaxed);
@@ -172,7 +200,7 @@ pub(crate) fn record(entry: &LogEntry) -> Option<&EpochRecord> {
     if let LogEntry::Epoch(record) = entry { Some(record) } else { None }
 }
 
-fn planned(views: &[(&str, &str)]) -> Plan {
+fn planned(views: &[(&str, &str)], manner: Manner) -> Plan {
     let column = |name: &str, kind: &str| Column { name: name.to_owned(), column_type: kind.parse().expect("a type") };
     let columns = vec![
         column("time", "timestamp"),
@@ -185,7 +213,10 @@ fn planned(views: &[(&str, &str)]) -> Plan {
     // `name by column` declares a key.
     let view = |(name, sql): &(&str, &str)| {
         let (name, key) = name.split_once(" by ").map_or((*name, None), |(name, key)| (name, Some(key.to_owned())));
-        ViewDefinition { name: name.to_owned(), sql: (*sql).to_owned(), key: key.into_iter().collect(), emit: Emit::Changes }
+        // What reads another view has no late events of its own.
+        let late = if sql.contains("(events,") { manner.late } else { LatePolicy::Keep };
+        let (name, sql, key) = (name.to_owned(), (*sql).to_owned(), key.into_iter().collect());
+        ViewDefinition { name, sql, key, emit: manner.emit, late }
     };
     plan(&[source], &views.iter().map(view).collect::<Vec<_>>()).expect("the views can be planned")
 }

@@ -9,7 +9,11 @@ mod naive;
 mod rows;
 mod streams;
 
-use harness::{Event, MINUTE, Outcome, SKEW, run, run_with_crashes, run_with_crashes_beside_the_clock, run_with_other_views};
+use freshet_dataflows::plan::{Emit, LatePolicy};
+use harness::{
+    Event, MINUTE, Manner, Outcome, SKEW, run, run_manner, run_with_crashes, run_with_crashes_beside_the_clock,
+    run_with_other_views,
+};
 use proptest::prelude::*;
 
 const VIEWS: &[(&str, &str)] = &[
@@ -87,6 +91,16 @@ fn check_with(outcome: &Outcome, events: &[Vec<Event>], skew: i64) {
     }
 }
 
+/// Returns some of the views.
+fn views_of(names: &[&str]) -> Vec<(&'static str, &'static str)> {
+    VIEWS.iter().copied().filter(|(name, _)| names.contains(name)).collect()
+}
+
+/// Returns the late events of some of the views.
+fn late_for(views: &[(&str, &str)], expected: &naive::Expected) -> Vec<harness::Late> {
+    expected.late.iter().filter(|late| views.iter().any(|(name, _)| *name == late.0)).cloned().collect()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
@@ -101,6 +115,43 @@ proptest! {
     #[test]
     fn tables_equal_naive_recomputation_after_crashes_and_with_other_numbers_of_workers(events in events(), seed in any::<u64>()) {
         check(&run_with_crashes(VIEWS, &events, &[1, 3, 2, 4, 1], seed), &events);
+    }
+
+    #[test]
+    fn late_events_within_a_horizon_amend_rows_also_those_that_were_to_be_final(
+        events in events(), minutes in 1i64..15, seed in any::<u64>()
+    ) {
+        let horizon = minutes * MINUTE;
+        let views = views_of(&["pages", "active", "sessions", "busy"]);
+        for emit in [Emit::Changes, Emit::Final] {
+            let manner = Manner { late: LatePolicy::Amend(horizon), emit };
+            for workers in [&[2][..], &[1, 3, 2]] {
+                let outcome = run_manner(&views, manner, &events, workers, seed);
+                let expected = naive::tables_amended(horizon, &events, &outcome.records);
+                for (name, _) in &views {
+                    let found = outcome.tables.get(*name).cloned().unwrap_or_default();
+                    prop_assert_eq!(&found, &expected.tables[*name], "table {}, {:?}", name, emit);
+                }
+                prop_assert_eq!(&outcome.late, &late_for(&views, &expected));
+            }
+        }
+    }
+
+    #[test]
+    fn late_events_that_are_dropped_are_counted_and_not_kept(events in events(), seed in any::<u64>()) {
+        let views = views_of(&["pages", "active", "sessions"]);
+        let manner = Manner { late: LatePolicy::Drop, emit: Emit::Changes };
+        let outcome = run_manner(&views, manner, &events, &[2], seed);
+        let expected = naive::tables_amended(0, &events, &outcome.records);
+        prop_assert!(outcome.late.is_empty());
+        for (name, _) in &views {
+            prop_assert_eq!(&outcome.tables.get(*name).cloned().unwrap_or_default(), &expected.tables[*name], "table {}", name);
+        }
+        // Tumbling windows and sessions: an event that is late is late for all of them.
+        for name in ["pages", "sessions"] {
+            let counted = outcome.ledger.iter().find(|row| row.view == name).map_or(0, |row| row.late);
+            prop_assert_eq!(counted, expected.late.iter().filter(|late| late.0 == name).count() as u64);
+        }
     }
 
     #[test]
@@ -142,6 +193,23 @@ fn an_event_at_the_watermark_is_late_and_one_after_it_is_not() {
     check(&outcome, &events);
     let late_views: Vec<_> = outcome.late.iter().filter(|late| late.0 == "pages").map(|late| late.2).collect();
     assert_eq!(late_views, vec![1], "only the event before the window that ends at the watermark is late");
+}
+
+#[test]
+fn a_final_row_appears_when_its_window_closes_and_is_corrected_within_the_horizon() {
+    let event = |time: i64| Event { time, page: 0, user: 0, kind: 0, amount: 1 };
+    // The watermark: 8 min after the second event, which closes the window of the first; 18 min after the fourth.
+    let events = [MINUTE, 10 * MINUTE, MINUTE + 1, 20 * MINUTE, MINUTE + 2].map(event);
+    let manner = Manner { late: LatePolicy::Amend(10 * MINUTE), emit: Emit::Final };
+    let row = |events: &[Event]| {
+        let outcome = harness::run_stopped(&views_of(&["pages"]), manner, &[events.to_vec()]);
+        let row = outcome.tables.get("pages").and_then(|table| table.get(&format!("{MINUTE}|/0"))).cloned();
+        (row.map(|row| row.split('|').nth(3).expect("a count").to_owned()), outcome.late.len())
+    };
+    let some = |count: &str| Some(count.to_owned());
+    assert_eq!(row(&events[..1]), (None, 0), "an open window shows nothing");
+    assert_eq!(row(&events[..3]), (some("2"), 0), "an event after the close amends the row");
+    assert_eq!(row(&events), (some("2"), 1), "one after the horizon is late");
 }
 
 #[test]

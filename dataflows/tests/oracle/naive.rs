@@ -34,14 +34,25 @@ pub(crate) fn tables_since(since: Epoch, events: &[Vec<Event>], records: &[Epoch
     let mut dead = Vec::new();
     let mut met = met(events, records, skew, &mut dead);
     met.retain(|met| met.epoch >= since);
+    tables_of(&met, dead)
+}
+
+/// Computes the tables of views whose windows take events for so long after they have closed.
+pub(crate) fn tables_amended(horizon: i64, events: &[Vec<Event>], records: &[EpochRecord]) -> Expected {
+    let mut met = met(events, records, i64::MAX, &mut Vec::new());
+    met.iter_mut().for_each(|met| met.watermark = met.watermark.plus_micros(-horizon));
+    tables_of(&met, Vec::new())
+}
+
+fn tables_of(met: &[Met], mut dead: Vec<Place>) -> Expected {
     let mut late = Vec::new();
     let mut tables = BTreeMap::from([
-        ("pages".to_owned(), pages(&met, &mut late)),
-        ("active".to_owned(), active(&met, &mut late)),
-        ("sessions".to_owned(), sessions(&met, &mut late)),
-        ("totals".to_owned(), totals(&met)),
-        ("busy".to_owned(), busy(&met)),
-        ("levels".to_owned(), levels(&met, &mut late)),
+        ("pages".to_owned(), pages(met, &mut late)),
+        ("active".to_owned(), active(met, &mut late)),
+        ("sessions".to_owned(), sessions(met, &mut late)),
+        ("totals".to_owned(), totals(met)),
+        ("busy".to_owned(), busy(met)),
+        ("levels".to_owned(), levels(met, &mut late)),
     ]);
     crate::rows::extend(&mut tables);
     late.sort();

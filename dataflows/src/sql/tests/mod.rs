@@ -19,7 +19,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use freshet_model::Column;
 
 use super::{PlanError, ViewDefinition, plan};
-use crate::plan::{Aggregation, Body, Emit, Expression, Map, Plan, SourcePlan, View};
+use crate::plan::{Aggregation, Body, Emit, Expression, LatePolicy, Map, Plan, SourcePlan, View};
 
 /// A second, in the unit of all times.
 const SECOND: i64 = 1_000_000;
@@ -54,7 +54,7 @@ fn sources() -> Vec<SourcePlan> {
 }
 
 fn definition(name: &str, sql: &str) -> ViewDefinition {
-    ViewDefinition { name: name.to_owned(), sql: sql.to_owned(), key: Vec::new(), emit: Emit::Changes }
+    ViewDefinition { name: name.to_owned(), sql: sql.to_owned(), key: Vec::new(), emit: Emit::Changes, late: LatePolicy::Keep }
 }
 
 /// Plans a job of views named `a`, `b`, … .
