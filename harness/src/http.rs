@@ -11,9 +11,15 @@ pub fn get(port: u16, path: &str) -> Option<(u16, String)> {
 
 /// Returns status code and body of a request that has none itself; `None` if nobody answers.
 pub fn request(port: u16, verb: &str, path: &str) -> Option<(u16, String)> {
+    send(port, verb, path, "")
+}
+
+/// Returns status code and body of a request with a body in JSON; `None` if nobody answers.
+pub fn send(port: u16, verb: &str, path: &str, body: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    write!(stream, "{verb} {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").ok()?;
+    let about = format!("Content-Type: application/json\r\nContent-Length: {}", body.len());
+    write!(stream, "{verb} {path} HTTP/1.0\r\nHost: localhost\r\n{about}\r\nConnection: close\r\n\r\n{body}").ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     let (head, body) = answer.split_once("\r\n\r\n")?;

@@ -18,14 +18,22 @@ use rdkafka::message::{Headers, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
+use crate::certificates;
 use crate::server::{Server, cache, fetched, free_ports, listens, run};
 
 /// The jars' folder carries the version, so that another one is fetched and not mixed in.
 const VERSION: &str = "4.1.0";
 
+/// The user of a secure broker.
+pub const SECURE_USER: &str = "freshet";
+/// Their password.
+pub const SECURE_PASSWORD: &str = "open-sesame-43";
+
 /// The broker.
 pub struct Kafka {
     address: String,
+    /// What a client needs beside the address.
+    settings: Vec<(&'static str, String)>,
     /// To be killed, stopped and started again, by those who have the broker for themselves.
     pub server: Server,
 }
@@ -53,32 +61,56 @@ impl Kafka {
 
     /// Starts a broker of one's own.
     pub fn start() -> Kafka {
+        Kafka::start_in(&folder(), "PLAINTEXT", "", &[])
+    }
+
+    /// Starts a broker of one's own that speaks TLS and takes [`SECURE_USER`] only; needs clients with TLS.
+    pub fn start_secure() -> Kafka {
+        let folder = folder();
+        certificates::make(&folder);
+        let read = |name: &str| std::fs::read_to_string(folder.join(name)).expect("a file of the folder");
+        std::fs::write(folder.join("keys.pem"), read("server.key") + &read("server.pem")).expect("the folder can be written");
+        Kafka::start_in(&folder, "SASL_SSL", &secure_properties(&folder), &["--add-scram", &scram()])
+    }
+
+    /// Returns the certificate of the authority by which a secure broker is known.
+    pub fn authority(&self) -> Option<&Path> {
+        self.settings.iter().find(|(key, _)| *key == "ssl.ca.location").map(|(_, path)| Path::new(path))
+    }
+
+    fn start_in(folder: &Path, protocol: &str, more: &str, format: &[&str]) -> Kafka {
         let jars = format!("{}/*", jars().display());
-        let folder = tempfile::Builder::new().prefix("freshet-kafka-").tempdir().expect("a temporary folder").keep();
         let [port, controller] = free_ports();
         let config = folder.join("server.properties");
-        std::fs::write(&config, properties(&folder, port, controller)).expect("the folder can be written");
+        let text = properties(folder, protocol, port, controller) + more;
+        std::fs::write(&config, text).expect("the folder can be written");
         let tool = |arguments: &[&str]| run(java(&jars).arg("kafka.tools.StorageTool").args(arguments));
         let id = tool(&["random-uuid"]);
         let config = config.to_string_lossy().into_owned();
-        tool(&["format", "-t", id.trim(), "-c", &config]);
+        tool(&[&["format", "-t", id.trim(), "-c", &config], format].concat());
         let heap = ["-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", &jars, "kafka.Kafka", &config];
         let command: Vec<String> = std::iter::once("java").chain(heap).map(str::to_owned).collect();
-        let mut server = Server::start("kafka", &folder, "TERM", &command);
-        let address = format!("127.0.0.1:{port}");
-        let probe: BaseConsumer = client(&address).create().expect("a consumer");
-        server.wait_until(|| listens(port) && probe.fetch_metadata(None, Duration::from_secs(5)).is_ok());
-        Kafka { address, server }
+        let server = Server::start("kafka", folder, "TERM", &command);
+        let settings = if protocol == "PLAINTEXT" { Vec::new() } else { secure_settings(folder) };
+        let mut kafka = Kafka { address: format!("127.0.0.1:{port}"), settings, server };
+        kafka.server.wait_until(|| listens(port));
+        kafka.wait_until_ready();
+        kafka
     }
 
     /// Returns the settings of a client of this broker.
     pub fn client(&self) -> ClientConfig {
-        client(&self.address)
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.address);
+        for (key, value) in &self.settings {
+            config.set(*key, value);
+        }
+        config
     }
 
     /// Waits until the broker answers, after it has been started again.
     pub fn wait_until_ready(&mut self) {
-        let probe: BaseConsumer = client(&self.address).create().expect("a consumer");
+        let probe: BaseConsumer = self.client().create().expect("a consumer");
         self.server.wait_until(|| probe.fetch_metadata(None, Duration::from_secs(5)).is_ok());
     }
 
@@ -89,7 +121,7 @@ impl Kafka {
 
     /// Creates a topic.
     pub fn create(&self, topic: &str, partitions: i32) {
-        let admin: AdminClient<DefaultClientContext> = client(&self.address).create().expect("an admin client");
+        let admin: AdminClient<DefaultClientContext> = self.client().create().expect("an admin client");
         let topics = [NewTopic::new(topic, partitions, TopicReplication::Fixed(1))];
         let results = block_on(admin.create_topics(&topics, &AdminOptions::new())).expect("the broker answers");
         for result in results {
@@ -99,7 +131,7 @@ impl Kafka {
 
     /// Raises the number of a topic's partitions.
     pub fn grow(&self, topic: &str, partitions: usize) {
-        let admin: AdminClient<DefaultClientContext> = client(&self.address).create().expect("an admin client");
+        let admin: AdminClient<DefaultClientContext> = self.client().create().expect("an admin client");
         let wanted = [NewPartitions::new(topic, partitions)];
         let results = block_on(admin.create_partitions(&wanted, &AdminOptions::new())).expect("the broker answers");
         for result in results {
@@ -110,7 +142,7 @@ impl Kafka {
     /// Appends payloads to a partition, in order, and waits until the broker has them; `None` is a null payload.
     pub fn produce(&self, topic: &str, partition: i32, payloads: &[Option<Vec<u8>>]) {
         let producer: BaseProducer =
-            client(&self.address).set("linger.ms", "0").set("message.max.bytes", "5000000").create().expect("a producer");
+            self.client().set("linger.ms", "0").set("message.max.bytes", "5000000").create().expect("a producer");
         for payload in payloads {
             let mut record = BaseRecord::<(), [u8]>::to(topic).partition(partition);
             record.payload = payload.as_deref();
@@ -125,7 +157,8 @@ impl Kafka {
 
     /// Reads every committed record that a topic holds now, partition by partition.
     pub fn read(&self, topic: &str, mut each: impl FnMut(Record)) {
-        let consumer: BaseConsumer = client(&self.address)
+        let consumer: BaseConsumer = self
+            .client()
             .set("group.id", "oracle")
             .set("enable.auto.commit", "false")
             .set("isolation.level", "read_committed")
@@ -142,7 +175,7 @@ impl Kafka {
     }
 
     fn partitions(&self, topic: &str) -> i32 {
-        let probe: BaseConsumer = client(&self.address).create().expect("a consumer");
+        let probe: BaseConsumer = self.client().create().expect("a consumer");
         let metadata = probe.fetch_metadata(Some(topic), Duration::from_secs(10)).expect("the broker answers");
         i32::try_from(metadata.topics()[0].partitions().len()).expect("few partitions")
     }
@@ -169,10 +202,39 @@ fn read_to_end(consumer: &BaseConsumer, each: &mut impl FnMut(Record)) {
     }
 }
 
-fn client(address: &str) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    config.set("bootstrap.servers", address);
-    config
+/// Makes a folder for a broker, which its server removes.
+fn folder() -> PathBuf {
+    tempfile::Builder::new().prefix("freshet-kafka-").tempdir().expect("a temporary folder").keep()
+}
+
+/// Returns what a client of a secure broker needs.
+fn secure_settings(folder: &Path) -> Vec<(&'static str, String)> {
+    vec![
+        ("security.protocol", "SASL_SSL".to_owned()),
+        ("sasl.mechanism", "SCRAM-SHA-512".to_owned()),
+        ("sasl.username", SECURE_USER.to_owned()),
+        ("sasl.password", SECURE_PASSWORD.to_owned()),
+        ("ssl.ca.location", folder.join("ca.pem").to_string_lossy().into_owned()),
+    ]
+}
+
+/// Returns the user of a secure broker as its storage is told.
+fn scram() -> String {
+    format!("SCRAM-SHA-512=[name={SECURE_USER},password={SECURE_PASSWORD}]")
+}
+
+/// Returns the settings of a secure broker, which is a client of its own too.
+fn secure_properties(folder: &Path) -> String {
+    let module = "org.apache.kafka.common.security.scram.ScramLoginModule";
+    let (keys, authority) = (folder.join("keys.pem"), folder.join("ca.pem"));
+    format!(
+        "inter.broker.listener.name=SASL_SSL\nsasl.mechanism.inter.broker.protocol=SCRAM-SHA-512\n\
+         sasl.enabled.mechanisms=SCRAM-SHA-512\nlistener.name.sasl_ssl.scram-sha-512.sasl.jaas.config={module} required \
+         username=\"{SECURE_USER}\" password=\"{SECURE_PASSWORD}\";\nssl.keystore.type=PEM\nssl.keystore.location={}\n\
+         ssl.truststore.type=PEM\nssl.truststore.location={}\n",
+        keys.display(),
+        authority.display()
+    )
 }
 
 fn java(class_path: &str) -> Command {
@@ -181,13 +243,13 @@ fn java(class_path: &str) -> Command {
     command
 }
 
-fn properties(folder: &Path, port: u16, controller: u16) -> String {
+fn properties(folder: &Path, protocol: &str, port: u16, controller: u16) -> String {
     let data = folder.join("data");
     format!(
         "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
-         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\ncontroller.listener.names=CONTROLLER\n\
-         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\nlog.dirs={}\n\
+         listeners={protocol}://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+         advertised.listeners={protocol}://127.0.0.1:{port}\ncontroller.listener.names=CONTROLLER\n\
+         listener.security.protocol.map={protocol}:{protocol},CONTROLLER:PLAINTEXT\nlog.dirs={}\n\
          offsets.topic.replication.factor=1\noffsets.topic.num.partitions=1\n\
          transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\ntransaction.state.log.num.partitions=2\n\
          group.initial.rebalance.delay.ms=0\nauto.create.topics.enable=false\nmessage.max.bytes=10485760\n",

@@ -2,19 +2,21 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`kafka`], [`postgres`], [`s3`] | a real broker, a real database and an object store, which end with this process, however it ends |
+//! | [`kafka`], [`registry`], [`postgres`], [`s3`] | a real broker, schema registry, database and object store, which end with this process, however it ends |
 //! | [`freshet`], [`job`] | the program under test, run as a person runs it, and the jobs that it runs |
 //! | [`oracle`] | what the jobs have to show, computed the naive way |
-//! | [`server`], [`http`] | what these are made of |
+//! | [`server`], [`http`], [`certificates`] | what these are made of |
 //!
 //! Everything here panics when it cannot go on: that is a failed test. Needs Java 17, Maven and the programs of a PostgreSQL server.
 #![allow(clippy::missing_panics_doc)]
 
+pub mod certificates;
 pub mod freshet;
 pub mod http;
 pub mod job;
 pub mod kafka;
 pub mod oracle;
 pub mod postgres;
+pub mod registry;
 pub mod s3;
 pub mod server;
