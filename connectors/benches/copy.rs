@@ -34,6 +34,7 @@ fn options() -> SinkOptions {
         name: "db".to_owned(),
         generation: 1,
         reset: false,
+        avro: None,
         roll_bytes: 0,
         roll_interval: Duration::ZERO,
         settings: BTreeMap::new(),

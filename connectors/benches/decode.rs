@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use freshet_connectors::SourceOptions;
-use freshet_connectors::format::json::Decoder;
 use freshet_connectors::format::to_json::Rows;
+use freshet_connectors::format::{Decoder, Decoders};
 use freshet_model::{Batch, Column, Progress};
 
 const RECORDS: usize = 10_000;
@@ -15,6 +15,7 @@ fn options() -> SourceOptions {
     SourceOptions {
         name: "user_activity".to_owned(),
         columns: columns.iter().map(|(n, t)| Column { name: (*n).to_owned(), column_type: t.parse().expect("a type") }).collect(),
+        format: Default::default(),
         time_column: Some(0),
         max_future_skew: Duration::from_secs(300),
         max_record_bytes: 1 << 20,
@@ -49,7 +50,7 @@ fn decode(decoder: &mut Decoder, events: &[String]) -> Batch {
 fn bench(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("json");
     group.throughput(Throughput::Elements(RECORDS as u64)).measurement_time(Duration::from_secs(2)).sample_size(20);
-    let mut decoder = Decoder::new(&options());
+    let mut decoder = Decoders::open(&options()).expect("columns that fit").decoder();
     for (order, shuffled) in [("declared", false), ("other", true)] {
         let events = events(shuffled);
         group.bench_with_input(BenchmarkId::new("decode", order), &events, |b, events| b.iter(|| decode(&mut decoder, events)));

@@ -10,6 +10,7 @@
 //! | [`BatchSink`] | append-only rows, without an aggregate before them | parquet, kafka, file, console |
 //!
 //! Records that did not count are read, shown and put back by [`letters`].
+//! Whose schemas are needed to read or write records, a registry (`registry/`), is asked for them by the formats.
 //!
 //! What is absent: timely, SQL, and any decision about epochs. Each object belongs to one thread, which it may block.
 
@@ -33,13 +34,17 @@ pub mod letters;
 mod open;
 pub mod parquet;
 pub mod postgres;
+mod registry;
 pub mod retry;
 pub mod sqlite;
 mod tables;
+mod trust;
 
 use circuit::Circuit;
 pub use error::Error;
+use format::Format;
 pub use open::{open_batch_sink, open_group_offsets, open_rejects_sink, open_source, open_table_sink, open_table_sink_keeping};
+pub use registry::RegistryOptions;
 
 /// What a job file says of a source, beside its URL.
 #[derive(Debug, Clone)]
@@ -48,6 +53,8 @@ pub struct SourceOptions {
     pub name: String,
     /// The declared columns, in order; a field that is not declared is skipped.
     pub columns: Vec<Column>,
+    /// How records are written, and where in them the columns are.
+    pub format: Format,
     /// Index of the event-time column, which no record may lack.
     pub time_column: Option<usize>,
     /// An event time later than the time at which the record's epoch is cut, plus this, is refused.
@@ -75,6 +82,8 @@ pub struct SinkOptions {
     pub generation: u64,
     /// Begin anew: what the sink holds of the job counts for nothing. Tables of views are emptied, and so are the job's own rows beside them.
     pub reset: bool,
+    /// Rows are written in Avro, their schemas in this registry; in JSON otherwise (topics).
+    pub avro: Option<RegistryOptions>,
     /// A file is closed when it has this size (lake).
     pub roll_bytes: u64,
     /// A file is closed when it has been open for so long (lake).

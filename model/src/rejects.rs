@@ -33,6 +33,10 @@ pub enum Reason {
     TooLong,
     /// The target table refuses the value.
     DoesNotFit,
+    /// The registry knows no schema of the record's id.
+    UnknownSchema,
+    /// The schema that the record was written with cannot be read into the columns.
+    IncompatibleSchema,
     /// An expression of the view has no value for the record (a division by zero, a cast that fails).
     ExpressionFailed,
 }
@@ -52,6 +56,8 @@ impl Reason {
             Reason::NulCharacter => "nul_character",
             Reason::TooLong => "too_long",
             Reason::DoesNotFit => "does_not_fit",
+            Reason::UnknownSchema => "unknown_schema",
+            Reason::IncompatibleSchema => "incompatible_schema",
             Reason::ExpressionFailed => "expression_failed",
         }
     }

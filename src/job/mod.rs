@@ -19,7 +19,9 @@
 //! Whoever holds a [`Job`] need not check it again. URLs and settings may hold passwords: `Debug` hides them, and
 //! [`redact`] is for everything else.
 
+mod columns;
 mod error;
+mod forms;
 mod rejects;
 mod resolve;
 mod schema;
@@ -35,6 +37,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use freshet_connectors::RegistryOptions;
+use freshet_connectors::format::Format;
 use freshet_connectors::retry::Policy;
 use freshet_dataflows::plan::{Emit, LatePolicy};
 use freshet_dataflows::sql::Functions;
@@ -88,6 +92,8 @@ pub struct SourceSpec {
     pub url: String,
     /// The declared columns, in order.
     pub columns: Vec<Column>,
+    /// How records are written, and where in them the columns are; may hold a password.
+    pub format: Format,
     /// Index of the event-time column.
     pub time_column: Option<usize>,
     /// An event may come this much later than a newer one and still count.
@@ -128,6 +134,8 @@ pub struct SinkSpec {
     pub name: String,
     /// Where it is; may hold a password.
     pub url: String,
+    /// Rows are written in Avro, their schemas in this registry; in JSON otherwise. May hold a password.
+    pub avro: Option<RegistryOptions>,
     /// Names of the views that it holds; the name of a source stands for its records as they are.
     pub reads: Vec<String>,
     /// A file of a lake is closed at this size.

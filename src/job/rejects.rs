@@ -6,9 +6,10 @@ use std::ops::Range;
 
 use freshet_connectors::letters::{Kind, RejectsOptions, Shelf};
 
+use super::forms::Setting;
 use super::resolve::DEFAULT_MAX_RECORD_BYTES;
 use super::values::Context;
-use super::written::{DeadLetterTable, LateEventTable, Named, Setting, Text};
+use super::written::{DeadLetterTable, LateEventTable, Named, Text};
 use super::{Error, Job, SinkSpec, SourceSpec};
 use crate::redact;
 

@@ -5,12 +5,12 @@ use std::time::Duration;
 use freshet_connectors::retry::Policy;
 use freshet_dataflows::plan::{Emit, LatePolicy};
 use freshet_dataflows::sql::Functions;
-use freshet_model::{Column, ColumnType};
+use freshet_model::ColumnType;
 
-use super::values::{Context, MAX_NAME_BYTES};
+use super::values::Context;
 use super::variables::Lookup;
 use super::written::{
-    EpochTable, JobFile, LateForm, Named, RetryTable, SinkTable, SourceTable, Text, ViewTable, WatermarkTable, in_order,
+    EpochTable, JobFile, LateForm, RetryTable, SinkTable, SourceTable, Text, ViewTable, WatermarkTable, in_order,
 };
 use super::{EpochSpec, Error, Job, Origin, SinkSpec, SourceSpec, ViewSpec, suggestion};
 
@@ -91,16 +91,17 @@ pub(super) fn job(written: JobFile, origin: Origin, lookup: Lookup<'_>) -> Resul
 }
 
 impl Context<'_> {
-    fn source(&self, name: &Text, table: SourceTable) -> Result<SourceSpec, Error> {
+    fn source(&self, name: &Text, mut table: SourceTable) -> Result<SourceSpec, Error> {
         let key = |field: &str| format!("source.{}.{field}", name.get_ref());
-        let columns = self.columns(name, table.columns)?;
-        self.choice(&key("format"), table.format.as_ref(), &["json"])?;
+        let (columns, fields) = self.columns(name, std::mem::take(&mut table.columns))?;
+        let format = self.format(name, &table, &columns, fields)?;
         let max_record_bytes =
             self.positive_size(&key("max_record_bytes"), table.max_record_bytes.as_ref(), DEFAULT_MAX_RECORD_BYTES)?;
         let mut source = SourceSpec {
             url: self.url(&key("url"), &table.url, &SOURCE_SCHEMES)?,
             name: self.checked_name("source", name, name.get_ref())?,
             columns,
+            format,
             time_column: None,
             delay: Duration::ZERO,
             idle_timeout: DEFAULT_IDLE_TIMEOUT,
@@ -113,34 +114,6 @@ impl Context<'_> {
             self.watermark(&key("watermark"), &watermark, &mut source)?;
         }
         Ok(source)
-    }
-
-    fn columns(&self, source: &Text, columns: Named<Text>) -> Result<Vec<Column>, Error> {
-        let mut out = Vec::new();
-        for (name, text) in in_order(columns) {
-            if name.get_ref().is_empty() || name.get_ref().len() > MAX_NAME_BYTES || name.get_ref().contains(char::is_control) {
-                let way_out = format!("use 1 to {MAX_NAME_BYTES} visible characters");
-                return Err(self.error(
-                    &name,
-                    format!("'{}' cannot be the name of a column", name.get_ref().escape_debug()),
-                    way_out,
-                ));
-            }
-            let key = format!("source.{}.columns.{}", source.get_ref(), name.get_ref());
-            let column_type = self.value(&key, &text)?.parse::<ColumnType>().map_err(|error| {
-                let what = format!("unknown type '{}' of column '{}'", text.get_ref(), name.get_ref());
-                self.error(&text, what, error.split_once("; ").map_or("", |(_, known)| known))
-            })?;
-            out.push(Column { name: name.into_inner(), column_type });
-        }
-        if out.is_empty() {
-            return Err(self.error(
-                source,
-                format!("source '{}' has no columns", source.get_ref()),
-                "declare those that views use",
-            ));
-        }
-        Ok(out)
     }
 
     fn watermark(&self, key: &str, written: &WatermarkTable, source: &mut SourceSpec) -> Result<(), Error> {
@@ -218,8 +191,17 @@ impl Context<'_> {
             let way_out = format!("name at least one of {}", known.join(", "));
             return Err(self.error(name, format!("sink '{}' holds no views", name.get_ref()), way_out));
         }
+        let url = self.url(&key("url"), &table.url, &SINK_SCHEMES)?;
+        let avro = match self.choice(&key("format"), table.format.as_ref(), &["json", "avro"])? {
+            0 => None,
+            _ if !url.starts_with("kafka://") => {
+                return Err(self.error(name, format!("'{}' is in avro, and no topic", name.get_ref()), "leave its format out"));
+            }
+            _ => Some(self.registry(&key("registry"), name, table.registry.as_ref())?),
+        };
         Ok(SinkSpec {
-            url: self.url(&key("url"), &table.url, &SINK_SCHEMES)?,
+            url,
+            avro,
             name: self.checked_name("sink", name, name.get_ref())?,
             reads,
             roll_bytes: self.positive_size(&key("roll_bytes"), table.roll_bytes.as_ref(), DEFAULT_ROLL_BYTES)?,

@@ -13,8 +13,6 @@ pub fn json_schema() -> String {
 mod tests {
     #[test]
     fn the_published_schema_is_that_of_the_types() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/job.schema.json");
-        let published = std::fs::read_to_string(path).expect("docs/job.schema.json is there");
-        assert_eq!(published, super::json_schema(), "run: freshet schema > docs/job.schema.json");
+        crate::golden::compare("../docs/job.schema.json", &super::json_schema());
     }
 }

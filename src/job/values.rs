@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
+use super::forms::Setting;
 use super::variables::{self, Lookup, Unresolved};
-use super::written::{Named, Setting, Text};
+use super::written::{Named, Text};
 use super::{Error, Origin, suggestion, units};
 
 /// A PostgreSQL identifier is cut at this length, and two cut names could meet.

@@ -11,6 +11,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::forms::{ColumnForm, Columns, Setting};
+
 /// A text and its place in the file.
 pub(super) type Text = Spanned<String>;
 
@@ -65,12 +67,21 @@ pub(super) struct SourceTable {
     /// `kafka://host:port,host:port/topic`, `file://path.ndjson`, `stdin://` or `generator://local/kind`.
     #[schemars(with = "String")]
     pub(super) url: Text,
-    /// The format of a record; `json` is the default and the only one.
+    /// How a record is written: `json` (default); in topics also `avro`, in Confluent's wire format; in files also `csv`.
     #[schemars(with = "Option<String>")]
     pub(super) format: Option<Text>,
-    /// The columns in order, each with its type: `text`, `varchar(n)`, `bigint`, `double`, `boolean`, `timestamp`, `decimal(p,s)`.
-    #[schemars(with = "BTreeMap<String, String>")]
-    pub(super) columns: Named<Text>,
+    /// Where the schemas of records in Avro are.
+    pub(super) registry: Option<RegistryTable>,
+    /// What stands between two values in CSV; a comma by default.
+    #[schemars(with = "Option<String>")]
+    pub(super) delimiter: Option<Text>,
+    /// So many dead letters in a row, in one partition, stop the job; 0 lets any number pass. 1000 by default for Avro, 0 for the others.
+    #[schemars(with = "Option<u64>")]
+    pub(super) max_dead_run: Option<Spanned<u64>>,
+    /// The columns in order, each with its type: `text`, `varchar(n)`, `bigint`, `double`, `boolean`, `timestamp`, `decimal(p,s)`, `json`;
+    /// or as a table with `type`, and with `from`, `default` or `required`.
+    #[schemars(with = "BTreeMap<String, ColumnForm>")]
+    pub(super) columns: Columns,
     /// The event time, and how long to wait for what comes out of order.
     pub(super) watermark: Option<WatermarkTable>,
     /// Where a new job begins to read: `earliest` (default) or `latest`.
@@ -83,6 +94,24 @@ pub(super) struct SourceTable {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, Setting>")]
     pub(super) kafka: Named<Spanned<Setting>>,
+}
+
+/// A Schema Registry: Confluent's, or one that offers the same.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RegistryTable {
+    /// `http://host:port` or `https://host:port`; of Apicurio with the path `/apis/ccompat/v7`.
+    #[schemars(with = "String")]
+    pub(super) url: Text,
+    /// The name of a user, if the registry asks for one.
+    #[schemars(with = "Option<String>")]
+    pub(super) user: Option<Text>,
+    /// The user's password.
+    #[schemars(with = "Option<String>")]
+    pub(super) password: Option<Text>,
+    /// A file with the certificates (PEM) by which the registry is known; by default those that the system trusts.
+    #[schemars(with = "Option<String>")]
+    pub(super) ca: Option<Text>,
 }
 
 /// The event time of a source.
@@ -200,6 +229,11 @@ pub(super) struct SinkTable {
     /// The views that the sink holds; the name of a source stands for its records as they are.
     #[schemars(with = "Vec<String>")]
     pub(super) views: Vec<Text>,
+    /// How rows are written to a topic: `json` (default) or `avro`, in Confluent's wire format.
+    #[schemars(with = "Option<String>")]
+    pub(super) format: Option<Text>,
+    /// Where the schema of rows in Avro is registered.
+    pub(super) registry: Option<RegistryTable>,
     /// A file of a lake is closed at this size; `128MB` by default.
     #[schemars(with = "Option<String>")]
     pub(super) roll_bytes: Option<Text>,
@@ -278,48 +312,4 @@ pub(super) struct CheckpointTable {
     /// How often a checkpoint is taken; `10s` by default. A start after a crash reads again what came since.
     #[schemars(with = "Option<String>")]
     pub(super) interval: Option<Text>,
-}
-
-/// A setting's value, which may be written as a text, a number or a boolean.
-#[derive(Debug, JsonSchema)]
-#[schemars(with = "SettingForms")]
-pub(super) struct Setting(pub(super) String);
-
-/// The forms of a [`Setting`], for the schema.
-#[derive(JsonSchema)]
-#[schemars(untagged)]
-#[allow(dead_code, reason = "only its schema is used")]
-enum SettingForms {
-    Text(String),
-    Number(i64),
-    Switch(bool),
-}
-
-impl<'de> Deserialize<'de> for Setting {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Setting, D::Error> {
-        deserializer.deserialize_any(SettingVisitor)
-    }
-}
-
-/// Reads the three forms of a [`Setting`].
-struct SettingVisitor;
-
-impl serde::de::Visitor<'_> for SettingVisitor {
-    type Value = Setting;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string, an integer or a boolean")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Setting, E> {
-        Ok(Setting(text.to_owned()))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Setting, E> {
-        Ok(Setting(number.to_string()))
-    }
-
-    fn visit_bool<E>(self, switch: bool) -> Result<Setting, E> {
-        Ok(Setting(switch.to_string()))
-    }
 }

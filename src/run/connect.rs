@@ -292,6 +292,7 @@ impl Connecting<'_> {
 impl Purpose<'_> {
     fn sink_options(&self, spec: &SinkSpec) -> SinkOptions {
         SinkOptions {
+            avro: spec.avro.clone(),
             roll_bytes: spec.roll_bytes,
             roll_interval: spec.roll_interval,
             settings: spec.settings.clone(),
@@ -305,6 +306,7 @@ impl Purpose<'_> {
             name: name.to_owned(),
             generation: self.generation,
             reset: self.reset,
+            avro: None,
             roll_bytes: u64::MAX,
             roll_interval: std::time::Duration::MAX,
             settings: BTreeMap::new(),
@@ -316,6 +318,7 @@ fn source_options(spec: &SourceSpec, bounded: bool) -> SourceOptions {
     SourceOptions {
         name: spec.name.clone(),
         columns: spec.columns.clone(),
+        format: spec.format.clone(),
         time_column: spec.time_column,
         max_future_skew: spec.max_future_skew,
         max_record_bytes: spec.max_record_bytes,

@@ -52,6 +52,7 @@ pub(super) fn parts(job: &Job) -> Parts {
                 write!(words, " with watermark of {} less {:?}, idle after {:?}", time.name, source.delay, source.idle_timeout);
             let _ = write!(words, ", at most {:?} in the future", source.max_future_skew);
         }
+        let _ = write!(words, "{}", source.format);
         let _ = write!(words, ", records of at most {} bytes, number {}", source.max_record_bytes, index + 1);
         parts.insert(Part::Source(source.name.clone()), words);
     }

@@ -1,5 +1,6 @@
 //! The tests, one file a story.
 
+mod avro_topic;
 mod bank;
 mod dead_letters;
 mod embedded;

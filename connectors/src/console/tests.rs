@@ -31,6 +31,7 @@ fn sink() -> (ConsoleSink, Screen) {
         name: "screen".to_owned(),
         generation: 1,
         reset: false,
+        avro: None,
         roll_bytes: 1,
         roll_interval: Duration::from_secs(1),
         settings: BTreeMap::new(),

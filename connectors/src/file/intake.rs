@@ -1,17 +1,19 @@
 //! Turns lines into a batch: the decoder takes those within the limit, the others become dead letters here.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use freshet_model::{Batch, DeadLetter, Offset, PartitionId, Progress, Reason, Timestamp};
 
 use super::lines::Line;
-use crate::SourceOptions;
-use crate::format::json::{Decoder, FULL_BYTES};
+use crate::format::{Decoder, Decoders, FULL_BYTES, Header};
+use crate::{Error, SourceOptions};
 
 /// A decoder that also takes lines whose contents were dropped.
 pub(super) struct Intake {
     source: String,
     limit: usize,
+    decoders: Decoders,
     decoder: Decoder,
     oversized: Vec<DeadLetter>,
     oversized_bytes: usize,
@@ -19,11 +21,12 @@ pub(super) struct Intake {
 
 impl Intake {
     /// Prepares for the columns and limits of a source.
-    pub(super) fn new(options: &SourceOptions) -> Intake {
+    pub(super) fn new(options: &SourceOptions, decoders: &Decoders) -> Intake {
         Intake {
             source: options.name.clone(),
             limit: options.max_record_bytes,
-            decoder: Decoder::new(options),
+            decoders: decoders.clone(),
+            decoder: decoders.decoder(),
             oversized: Vec::new(),
             oversized_bytes: 0,
         }
@@ -39,9 +42,18 @@ impl Intake {
         self.decoder.is_full() || self.oversized_bytes >= FULL_BYTES
     }
 
-    /// Takes one line; returns its length.
-    pub(super) fn take(&mut self, offset: Offset, line: Line<'_>) -> u64 {
+    /// Takes one line; returns its length. The first of a file may be the header of those that follow.
+    pub(super) fn take(&mut self, offset: Offset, line: Line<'_>, header: &mut Option<Arc<Header>>) -> u64 {
         let length = line.length();
+        if offset == 0 {
+            *header = line.header(&self.decoders);
+            if header.is_some() {
+                return length;
+            }
+        }
+        if let Some(header) = header {
+            self.decoder.set_header(header);
+        }
         let (head, bytes) = match line {
             Line::Record(record) => {
                 self.decoder.decode(offset, Some(record));
@@ -62,13 +74,14 @@ impl Intake {
     }
 
     /// Returns what has been taken, and begins anew.
-    pub(super) fn finish(&mut self, partition: PartitionId, range: Range<Offset>, progress: Progress) -> Batch {
+    pub(super) fn finish(&mut self, partition: PartitionId, range: Range<Offset>, progress: Progress) -> Result<Batch, Error> {
+        self.decoder.check()?;
         let mut batch = self.decoder.finish(partition, range, progress);
         batch.bytes += std::mem::take(&mut self.oversized_bytes);
         for letter in self.oversized.drain(..) {
             batch.dead.push(DeadLetter { partition, ..letter });
         }
         batch.dead.sort_by_key(|letter| letter.offset);
-        batch
+        Ok(batch)
     }
 }

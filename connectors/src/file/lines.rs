@@ -1,8 +1,12 @@
 //! Cuts a stream of chunks into lines without copying or allocating for each line.
 
 use std::io::{BufRead, Read};
+use std::sync::Arc;
 
 use freshet_model::MAX_DEAD_PAYLOAD_BYTES;
+
+use super::quotes::Quotes;
+use crate::format::{Decoders, Header};
 
 /// How much is read at once.
 pub(super) const CHUNK_BYTES: usize = 256 * 1024;
@@ -29,6 +33,14 @@ impl Line<'_> {
             Line::Oversized { bytes, .. } => *bytes,
         }
     }
+
+    /// Reads a file's first line as its header, if the format has one and the line is within the limit.
+    pub(super) fn header(&self, decoders: &Decoders) -> Option<Arc<Header>> {
+        match self {
+            Line::Record(record) => decoders.header(record),
+            Line::Oversized { .. } => None,
+        }
+    }
 }
 
 /// The bytes that were read and not yet handed out as lines: at most one line within the limit and one chunk.
@@ -43,6 +55,8 @@ pub(super) struct Lines {
     end: usize,
     /// The greatest length of a line.
     limit: usize,
+    /// In CSV, whether what comes next stands in quotes.
+    quotes: Option<Quotes>,
     /// What was dropped of the current line, because it is over the limit.
     dropped: u64,
     /// The first bytes of the current line, once it is over the limit.
@@ -52,7 +66,12 @@ pub(super) struct Lines {
 impl Lines {
     /// Begins with nothing; a line of more than `limit` bytes will be reported as oversized.
     pub(super) fn new(limit: usize) -> Lines {
-        Lines { buffer: Vec::new(), begin: 0, searched: 0, end: 0, limit, dropped: 0, head: Vec::new() }
+        Lines { buffer: Vec::new(), begin: 0, searched: 0, end: 0, limit, quotes: None, dropped: 0, head: Vec::new() }
+    }
+
+    /// As [`new`](Self::new), for lines of CSV, which may hold line feeds in quotes.
+    pub(super) fn quoted(limit: usize, delimiter: u8) -> Lines {
+        Lines { quotes: Some(Quotes::new(delimiter)), ..Lines::new(limit) }
     }
 
     /// Reads once, at most a chunk and at most `most` bytes; 0 is the end.
@@ -77,7 +96,12 @@ impl Lines {
 
     /// Takes the next line that is complete.
     pub(super) fn next(&mut self) -> Option<Line<'_>> {
-        if let Some(at) = line_feed(&self.buffer[self.searched..self.end]) {
+        let unread = &self.buffer[self.searched..self.end];
+        let found = match &mut self.quotes {
+            None => line_feed(unread),
+            Some(quotes) => quotes.line_feed(unread),
+        };
+        if let Some(at) = found {
             let (from, to) = (self.begin, self.searched + at);
             self.begin = to + 1;
             self.searched = self.begin;

@@ -1,12 +1,12 @@
-//! Files of JSON lines, one record a line, as sources and sinks.
+//! Files of lines, one record a line, as sources; of JSON lines, as sinks.
 //!
 //! | URL | as a source | as a sink |
 //! |---|---|---|
 //! | `file:///abs/events.ndjson`, `file://rel/events.ndjson` | one partition, 0 | lines are appended; `.ndjson` is added to a name without an extension |
-//! | `file://folder`, `file://folder/2026-*.ndjson` | each file (of a folder: each `*.ndjson`) is a partition, in the order of their names | |
+//! | `file://folder`, `file://folder/2026-*.ndjson` | each file (of a folder: each `*.ndjson`, or each `*.csv` of a source in CSV) is a partition, in the order of their names | |
 //! | `stdin://` | one partition, 0, read once in a process | |
 //!
-//! The offset of a record is its line's number, from 0. A line ends at a line feed, before which a carriage return is dropped; an
+//! The offset of a record is its line's number, from 0; in CSV the header has that of the first line, and a record may have several lines. A line ends at a line feed, before which a carriage return is dropped; an
 //! empty line is a dead letter, but what follows the last line feed of a file is a line only if it is not empty.
 //!
 //! Read again from any line, a file brings the same records, with one exception: a line has no time of arrival, so whether its event time lies too far
@@ -28,6 +28,7 @@ mod input;
 mod intake;
 mod lines;
 mod paths;
+mod quotes;
 mod reader;
 mod rejects;
 mod replay;

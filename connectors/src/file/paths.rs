@@ -4,16 +4,13 @@ use std::path::{Path, PathBuf};
 
 use crate::Error;
 
-/// What the files of a folder are recognised by.
-const PATTERN_IN_FOLDER: &str = "*.ndjson";
-
-/// Lists the files that a path means, in the order of their names: the file itself, a folder's `*.ndjson`, or those that fit a
+/// Lists the files that a path means, in the order of their names: the file itself, those in a folder that fit a pattern for folders, or those that fit a
 /// pattern with `*` in the last part of the path. (In a URL, `?` begins the query.)
-pub(super) fn find(thing: &str, path: &str) -> Result<Vec<PathBuf>, Error> {
+pub(super) fn find(thing: &str, path: &str, in_folder: &str) -> Result<Vec<PathBuf>, Error> {
     let whole = Path::new(path);
     let last = whole.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let files = if whole.is_dir() {
-        matching(thing, whole, PATTERN_IN_FOLDER)?
+        matching(thing, whole, in_folder)?
     } else if last.contains('*') {
         matching(thing, parent(whole), &last)?
     } else {
@@ -23,7 +20,7 @@ pub(super) fn find(thing: &str, path: &str) -> Result<Vec<PathBuf>, Error> {
         return Err(Error::setup(
             thing,
             format!("no file fits '{path}'"),
-            format!("put files called {PATTERN_IN_FOLDER} there, or correct its url"),
+            format!("put files called {in_folder} there, or correct its url"),
         ));
     }
     for file in &files {
@@ -110,7 +107,7 @@ mod tests {
             std::fs::write(folder.path().join(name), "").unwrap();
         }
         let names = |path: &Path| -> Vec<String> {
-            let files = find("source 's'", path.to_str().unwrap()).unwrap();
+            let files = find("source 's'", path.to_str().unwrap(), "*.ndjson").unwrap();
             files.iter().map(|file| file.file_name().unwrap().to_string_lossy().into_owned()).collect()
         };
         assert_eq!(names(folder.path()), ["a.ndjson", "b.ndjson"]);
@@ -128,7 +125,7 @@ mod tests {
             ("*.ndjson", "no file fits"),
             ("", "no file fits"),
         ] {
-            let error = find("source 's'", folder.path().join(path).to_str().unwrap()).unwrap_err().to_string();
+            let error = find("source 's'", folder.path().join(path).to_str().unwrap(), "*.ndjson").unwrap_err().to_string();
             assert!(error.starts_with("source 's': ") && error.contains(part), "{error}");
         }
     }

@@ -1,5 +1,6 @@
 //! Reads records from the lines of several inputs in turn.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use freshet_model::{Batch, Offset, PartitionId, Progress, Timestamp};
@@ -7,6 +8,7 @@ use freshet_model::{Batch, Offset, PartitionId, Progress, Timestamp};
 use super::input::{Fetched, Input};
 use super::intake::Intake;
 use super::lines::Lines;
+use crate::format::{Decoders, Header};
 use crate::{Error, Reader, SourceOptions};
 
 /// How often an input is looked at for more.
@@ -27,19 +29,24 @@ pub(super) struct Cursor {
     told: Option<Progress>,
     /// It is not to be read further for now.
     held: bool,
+    /// What the first line says of the others, in formats with a header.
+    header: Option<Arc<Header>>,
 }
 
 impl Cursor {
-    /// Begins at the first line of an input; a line of more than `limit` bytes is oversized.
-    pub(super) fn new(partition: PartitionId, input: Input, limit: usize) -> Cursor {
-        Cursor { partition, input, lines: Lines::new(limit), next: 0, bytes: 0, told: None, held: false }
+    /// Begins at the first line of an input.
+    pub(super) fn new(partition: PartitionId, input: Input, lines: Lines) -> Cursor {
+        Cursor { partition, input, lines, next: 0, bytes: 0, told: None, held: false, header: None }
     }
 
     /// Passes over the lines before an offset, as far as they are there now, and returns the number of the next line. Of a file that is followed
     /// only complete lines count, as they do when they are read.
-    pub(super) fn skip(&mut self, thing: &str, offset: Offset) -> Result<Offset, Error> {
+    pub(super) fn skip(&mut self, thing: &str, offset: Offset, decoders: &Decoders) -> Result<Offset, Error> {
         while self.next < offset {
             if let Some(line) = self.lines.next() {
+                if self.next == 0 {
+                    self.header = line.header(decoders);
+                }
                 self.bytes += line.length();
                 self.next += 1;
                 continue;
@@ -62,7 +69,7 @@ impl Cursor {
         let mut chunks = 0;
         while self.next < end && chunks < CHUNKS_A_TURN && !intake.is_full() {
             if let Some(line) = self.lines.next() {
-                self.bytes += intake.take(self.next, line);
+                self.bytes += intake.take(self.next, line, &mut self.header);
                 self.next += 1;
                 continue;
             }
@@ -72,7 +79,7 @@ impl Cursor {
                 Fetched::Nothing => return Ok(Progress::AtEnd),
                 Fetched::End => {
                     if let Some(line) = self.lines.finish() {
-                        self.bytes += intake.take(self.next, line);
+                        self.bytes += intake.take(self.next, line, &mut self.header);
                         self.next += 1;
                     }
                     return Ok(Progress::Finished);
@@ -100,8 +107,8 @@ pub(super) struct FileReader {
 
 impl FileReader {
     /// Reads the given cursors as the options say; `thing` names the source in errors.
-    pub(super) fn new(thing: String, options: &SourceOptions, cursors: Vec<Cursor>) -> FileReader {
-        FileReader { thing, intake: Intake::new(options), cursors, turn: 0 }
+    pub(super) fn new(thing: String, options: &SourceOptions, decoders: &Decoders, cursors: Vec<Cursor>) -> FileReader {
+        FileReader { thing, intake: Intake::new(options, decoders), cursors, turn: 0 }
     }
 
     fn read_there(&mut self, max_records: usize, out: &mut Vec<Batch>) -> Result<(), Error> {
@@ -127,7 +134,7 @@ impl FileReader {
         let news = cursor.told.as_ref().map(std::mem::discriminant) != Some(std::mem::discriminant(&progress));
         if cursor.next > from || news {
             cursor.told = Some(progress);
-            out.push(self.intake.finish(cursor.partition, from..cursor.next, progress));
+            out.push(self.intake.finish(cursor.partition, from..cursor.next, progress)?);
         }
         Ok(usize::try_from(cursor.next - from).unwrap_or(most))
     }

@@ -45,6 +45,7 @@ impl FileTarget {
             name: "replay".to_owned(),
             generation: Timestamp::now().0.unsigned_abs(),
             reset: false,
+            avro: None,
             roll_bytes: u64::MAX,
             roll_interval: Duration::MAX,
             settings: std::collections::BTreeMap::new(),

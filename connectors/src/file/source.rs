@@ -10,19 +10,22 @@ use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_64;
 
 use super::input::Input;
+use super::lines::Lines;
 use super::paths;
 use super::reader::{Cursor, FileReader};
+use crate::format::{Decoders, Encoding};
 use crate::open::path_of;
 use crate::{Error, Reader, Source, SourceOptions};
 
 /// Set once the standard input has been given to a reader: its bytes can be read only once.
 static STDIN_TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// JSON lines of files or of the standard input.
+/// Lines of files or of the standard input.
 ///
 /// Files are known again by their paths and their first bytes, so that a job that goes on does not do so in another file.
 pub struct FileSource {
     options: SourceOptions,
+    decoders: Decoders,
     partitions: Vec<PartitionId>,
     /// One for each partition; none for the standard input.
     files: Vec<Found>,
@@ -65,13 +68,18 @@ impl FileSource {
     /// # Errors
     /// No file fits, or one cannot be read.
     pub fn open(url: &str, options: SourceOptions) -> Result<FileSource, Error> {
+        if matches!(options.format.encoding, Encoding::Avro(_)) {
+            return Err(Error::setup(thing(&options), "records in Avro are messages of a topic", "read a file as json or csv"));
+        }
+        let decoders = Decoders::open(&options)?;
         if url.starts_with("stdin://") {
-            return Ok(FileSource { options, partitions: vec![0], files: Vec::new() });
+            return Ok(FileSource { options, decoders, partitions: vec![0], files: Vec::new() });
         }
         let thing = thing(&options);
+        let pattern = if matches!(options.format.encoding, Encoding::Csv { .. }) { "*.csv" } else { "*.ndjson" };
         let before: Vec<Head> = options.identity.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
         let mut files = Vec::new();
-        for path in paths::find(&thing, path_of(url))? {
+        for path in paths::find(&thing, path_of(url), pattern)? {
             let look = || Ok((std::fs::metadata(&path)?.len(), Head::of(&path, &before)?));
             let (length, head) = look().map_err(|error: std::io::Error| {
                 let problem = format!("cannot read {}: {error}", path.display());
@@ -80,12 +88,15 @@ impl FileSource {
             files.push(Found { path, length, head });
         }
         let partitions = (0..).take(files.len()).collect();
-        Ok(FileSource { options, partitions, files })
+        Ok(FileSource { options, decoders, partitions, files })
     }
 
     fn cursor(&self, partition: PartitionId, start: Option<Offset>) -> Result<Cursor, Error> {
         let thing = thing(&self.options);
-        let limit = self.options.max_record_bytes;
+        let lines = match self.options.format.encoding {
+            Encoding::Csv { delimiter } => Lines::quoted(self.options.max_record_bytes, delimiter),
+            Encoding::Json | Encoding::Avro(_) => Lines::new(self.options.max_record_bytes),
+        };
         if self.files.is_empty() && partition == 0 {
             if start.is_some() {
                 let problem = "the standard input cannot be read from an offset";
@@ -94,20 +105,20 @@ impl FileSource {
             if STDIN_TAKEN.swap(true, Ordering::SeqCst) {
                 return Err(Error::setup(thing, "the standard input has been read already", "start the job anew"));
             }
-            return Ok(Cursor::new(0, Input::stream(std::io::stdin()), limit));
+            return Ok(Cursor::new(0, Input::stream(std::io::stdin()), lines));
         }
         let file = usize::try_from(partition).ok().and_then(|index| self.files.get(index));
         let Some(Found { path, length, .. }) = file else {
             return Err(Error::setup(thing, format!("has no partition {partition}"), "its partitions are its files, from 0"));
         };
         let input = Input::file(&thing, path, self.options.bounded.then_some(*length))?;
-        let mut cursor = Cursor::new(partition, input, limit);
+        let mut cursor = Cursor::new(partition, input, lines);
         match start {
-            Some(start) if cursor.skip(&thing, start)? < start => {
+            Some(start) if cursor.skip(&thing, start, &self.decoders)? < start => {
                 let problem = format!("{} has no line {start} any more", path.display());
                 Err(Error::setup(thing, problem, "put the whole file back, or begin anew with --reset or another job name"))
             }
-            None if self.options.from_latest => cursor.skip(&thing, Offset::MAX).map(|_| cursor),
+            None if self.options.from_latest => cursor.skip(&thing, Offset::MAX, &self.decoders).map(|_| cursor),
             _ => Ok(cursor),
         }
     }
@@ -125,7 +136,7 @@ impl Source for FileSource {
 
     fn reader_from(&self, starts: &[(PartitionId, Option<Offset>)]) -> Result<Box<dyn Reader>, Error> {
         let cursors = starts.iter().map(|&(partition, start)| self.cursor(partition, start)).collect::<Result<_, _>>()?;
-        Ok(Box::new(FileReader::new(thing(&self.options), &self.options, cursors)))
+        Ok(Box::new(FileReader::new(thing(&self.options), &self.options, &self.decoders, cursors)))
     }
 }
 

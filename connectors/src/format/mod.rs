@@ -2,21 +2,35 @@
 //!
 //! | module | does |
 //! |---|---|
-//! | [`json`] | decodes JSON records straight into Arrow columns; what cannot be accepted becomes a dead letter |
+//! | [`Format`] | says how the records of a source are written, and where in them its columns are |
+//! | [`Decoder`] | turns records into Arrow columns; what cannot be accepted becomes a dead letter |
+//! | `json`, `avro`, `csv` | read one record into one slot a column |
+//! | `Encoder` | encodes the rows that a topic gets, in JSON or Avro |
 //! | [`to_json`] | encodes the rows of Arrow batches as JSON, one object a row |
 //!
-//! Both work on bytes alone: they do no I/O and know no clock. The two are inverse to one another: what [`to_json`] writes, a
+//! All work on bytes alone: they do no I/O, save that Avro asks the registry for schemas, and know no clock. Two are inverse to one another: what [`to_json`] writes, a JSON
 //! decoder with the same columns reads back as the same values (floats that are not finite become null).
 
+mod avro;
+mod choice;
 mod columns;
+mod csv;
 mod decimal;
+mod decoder;
 mod depth;
-pub mod json;
+mod encoder;
+mod json;
+mod layout;
+mod text;
 mod time;
 pub mod to_json;
 
 use freshet_model::Timestamp;
 
+pub use choice::{Encoding, FieldSpec, Format};
+pub(crate) use csv::Header;
+pub use decoder::{Decoder, Decoders, FULL_BYTES};
+pub(crate) use encoder::Encoder;
 pub use to_json::{Rows, rows};
 
 /// Reads a time as people and [`Timestamp`] write it: RFC 3339, or date and time apart by a space, in UTC unless an offset is given.
@@ -28,3 +42,6 @@ pub fn read_time(text: &str) -> Option<Timestamp> {
         text => time::parse(text).map(Timestamp),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -105,7 +105,7 @@ impl Rows {
 }
 
 /// Brings a column into the Arrow type in which its [`ColumnType`] is written.
-fn canonical(array: &ArrayRef) -> Cow<'_, ArrayRef> {
+pub(super) fn canonical(array: &ArrayRef) -> Cow<'_, ArrayRef> {
     let found = array.data_type();
     let target =
         ColumnType::from_arrow(found).unwrap_or_else(|| panic!("no view has a column of the Arrow type {found}")).arrow();

@@ -6,7 +6,7 @@ use freshet_model::{Batch, Offset, PartitionId, Progress, Timestamp};
 
 use super::pace::{Pace, share};
 use super::{Payloads, Settings};
-use crate::format::json::Decoder;
+use crate::format::{Decoder, Decoders, Encoding};
 use crate::{Error, Reader, Source, SourceOptions};
 
 /// A wait shorter than this would wake the thread for a handful of records.
@@ -24,6 +24,7 @@ const MAX_BACKLOG: Duration = Duration::from_secs(60);
 /// somebody fills; but a job that goes on after a long pause gets only the last minute's worth of what it has missed at once.
 pub struct GeneratorSource {
     options: SourceOptions,
+    decoders: Decoders,
     payloads: Payloads,
     partitions: Vec<PartitionId>,
     clock: Clock,
@@ -54,6 +55,11 @@ impl GeneratorSource {
     /// A parameter is unknown, cannot be read or does not fit the others, or a bounded run would have no end.
     pub fn open(url: &str, options: SourceOptions) -> Result<GeneratorSource, Error> {
         let settings = Settings::from_url(url)?;
+        if !matches!(options.format.encoding, Encoding::Json) {
+            let thing = format!("source '{}'", options.name);
+            return Err(Error::setup(thing, "the generator writes JSON", "leave its format out"));
+        }
+        let decoders = Decoders::open(&options)?;
         let now = Timestamp::now();
         let opened = options.identity.as_deref().and_then(opened_in).unwrap_or(now);
         let clock = Clock { opened, rate: settings.rate };
@@ -63,7 +69,7 @@ impl GeneratorSource {
             let thing = format!("source '{}'", options.name);
             return Err(Error::setup(thing, "a bounded run of a generator without end", "add events=… to its url"));
         }
-        Ok(GeneratorSource { options, payloads, partitions, clock, begin: Instant::now(), missed: clock.due(now) })
+        Ok(GeneratorSource { options, decoders, payloads, partitions, clock, begin: Instant::now(), missed: clock.due(now) })
     }
 
     fn cursor(&self, partition: PartitionId, start: Option<Offset>) -> Result<Cursor, Error> {
@@ -115,7 +121,7 @@ impl Source for GeneratorSource {
             pace: Pace::new(self.begin, self.clock.rate, ahead),
             cursors,
             turn: 0,
-            decoder: Decoder::new(&self.options),
+            decoder: self.decoders.decoder(),
             record: Vec::new(),
         }))
     }
@@ -163,7 +169,7 @@ impl Reader for GeneratorReader {
         let before = out.len();
         loop {
             let now = Instant::now();
-            self.read_due(max_records, now, out);
+            self.read_due(max_records, now, out)?;
             if out.len() > before || now >= deadline {
                 return Ok(());
             }
@@ -173,24 +179,25 @@ impl Reader for GeneratorReader {
 }
 
 impl GeneratorReader {
-    fn read_due(&mut self, max_records: usize, now: Instant, out: &mut Vec<Batch>) {
+    fn read_due(&mut self, max_records: usize, now: Instant, out: &mut Vec<Batch>) -> Result<(), Error> {
         let due = self.pace.due(now);
         let mut left = max_records;
         for step in 0..self.cursors.len() {
             // An equal share of what is left for each of the partitions to come.
             let most = left.div_ceil(self.cursors.len() - step);
             let index = (self.turn + step) % self.cursors.len();
-            left -= self.read_partition(index, most, due, out);
+            left -= self.read_partition(index, most, due, out)?;
         }
         self.turn = (self.turn + 1) % self.cursors.len().max(1);
+        Ok(())
     }
 
     /// Reads at most so many due records of one partition, and returns how many.
-    fn read_partition(&mut self, index: usize, most: usize, due: u64, out: &mut Vec<Batch>) -> usize {
+    fn read_partition(&mut self, index: usize, most: usize, due: u64, out: &mut Vec<Batch>) -> Result<usize, Error> {
         let (partitions, events) = (self.payloads.partitions(), self.payloads.events());
         let cursor = &mut self.cursors[index];
         if cursor.held {
-            return 0;
+            return Ok(0);
         }
         let end = share(events.unwrap_or(u64::MAX), cursor.partition, partitions);
         let due = share(due, cursor.partition, partitions).min(end);
@@ -202,6 +209,7 @@ impl GeneratorReader {
             self.decoder.decode(cursor.next.cast_signed(), Some(&self.record));
             cursor.next += 1;
         }
+        self.decoder.check()?;
         let to = cursor.next;
         let progress = match due.saturating_sub(to) {
             0 if to == end => Progress::Finished,
@@ -214,7 +222,7 @@ impl GeneratorReader {
             let partition = PartitionId::try_from(cursor.partition).unwrap_or(PartitionId::MAX);
             out.push(self.decoder.finish(partition, from.cast_signed()..to.cast_signed(), progress));
         }
-        (to - from) as usize
+        Ok((to - from) as usize)
     }
 
     fn until_next(&self, now: Instant) -> Duration {
@@ -312,6 +320,7 @@ mod tests {
                 column("page_url", text),
                 column("event_type", text),
             ],
+            format: Default::default(),
             time_column: Some(0),
             max_future_skew: Duration::from_secs(300),
             max_record_bytes: 10_000,

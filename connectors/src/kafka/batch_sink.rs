@@ -1,6 +1,6 @@
 //! A topic as a sink for append-only rows.
 //!
-//! Each row is one JSON message without a key. Rows of a source's partition go to the partition of the topic with the same number,
+//! Each row is one message without a key, in JSON or Avro. Rows of a source's partition go to the partition of the topic with the same number,
 //! modulo the topic's partitions, so that their order is kept.
 //!
 //! Each partition of the source has transactions of its own, named `freshet/<job>/<sink>/<partition>`, whoever writes them: which
@@ -33,6 +33,7 @@ use super::topic::Inquiry;
 use super::transaction::{OWN, OWNED, Owner, Transactions};
 use super::trouble::Patience;
 use crate::circuit::Circuit;
+use crate::format::Encoder;
 use crate::{BatchSink, Error, SinkOptions};
 
 /// librdkafka's settings for throughput within bounded memory.
@@ -51,7 +52,7 @@ const NEWS_WAIT: Duration = Duration::from_millis(100);
 /// A thread that ends says why within so long.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Rows as JSON messages in a topic.
+/// Rows as messages in a topic.
 pub struct KafkaBatchSink {
     thing: String,
     address: Address,
@@ -60,6 +61,7 @@ pub struct KafkaBatchSink {
     config: ClientConfig,
     /// The topic's partitions.
     topic_partitions: Vec<PartitionId>,
+    encoder: Encoder,
     shards: BTreeMap<PartitionId, Sender<Task>>,
     circuit: Arc<Circuit>,
     /// Set when nobody needs the threads any more.
@@ -82,6 +84,7 @@ impl KafkaBatchSink {
         let circuit = settings.own_circuit(&thing);
         let load = Arc::new(AtomicUsize::new(0));
         let (shards, news, failures) = (BTreeMap::new(), bounded(1), unbounded());
+        let encoder = Encoder::default();
         Ok(KafkaBatchSink {
             thing,
             address,
@@ -89,6 +92,7 @@ impl KafkaBatchSink {
             settings,
             config,
             topic_partitions,
+            encoder,
             shards,
             circuit,
             over: Arc::default(),
@@ -109,6 +113,7 @@ impl KafkaBatchSink {
         let slot = usize::try_from(partition).unwrap_or(0) % self.topic_partitions.len();
         let common = Common {
             job: self.options.job.clone(),
+            encoder: self.encoder,
             headers: self.settings.headers.unwrap_or(false),
             interval: self.settings.commit_interval,
             load: Arc::clone(&self.load),
@@ -155,7 +160,8 @@ impl BatchSink for KafkaBatchSink {
         self.circuit = self.settings.guarded(circuit);
     }
 
-    fn prepare(&mut self, _rows: &TableSchema, partitions: &[PartitionId]) -> Result<BTreeMap<PartitionId, Epoch>, Error> {
+    fn prepare(&mut self, rows: &TableSchema, partitions: &[PartitionId]) -> Result<BTreeMap<PartitionId, Epoch>, Error> {
+        self.encoder = Encoder::open(&self.thing, &self.address.topic, rows, &self.options, self.settings.patience())?;
         let start = |&partition: &PartitionId| Ok((partition, self.start(partition, partitions.len())?));
         let started = partitions.iter().map(start).collect::<Result<Vec<_>, Error>>()?;
         let mut epochs = BTreeMap::new();

@@ -49,7 +49,11 @@ pub(super) fn configure(
 
 /// Describes why a client could not be made; the value of a setting is never repeated, it may be a password.
 pub(super) fn refused(thing: &str, error: &KafkaError) -> Error {
-    let remedy = "see the list of properties in librdkafka's CONFIGURATION.md";
+    // The client's own words for a setting that it knows and has been built without.
+    let remedy = match error.to_string().contains("build time") {
+        true => "this build has neither TLS nor SCRAM: build Freshet with --features kafka-tls",
+        false => "see the list of properties in librdkafka's CONFIGURATION.md",
+    };
     match error {
         KafkaError::ClientConfig(_, _, key, _) => Error::setup(thing, format!("the client refuses the setting {key}"), remedy),
         error => Error::setup(thing, format!("the client cannot be made with these settings: {error}"), remedy),

@@ -16,11 +16,14 @@ use rdkafka::error::RDKafkaErrorCode;
 use super::batch_queue::{BatchQueue, MAX_TAKEN, Message};
 use super::client;
 use super::identity::Identity;
-use crate::format::json::Decoder;
-use crate::{Error, Reader, SourceOptions};
+use crate::format::{Decoder, Decoders};
+use crate::{Error, Reader};
 
 /// Brokers are given so long to say whether the topic is still there.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How soon records that wait for the registry are looked at again.
+const RESUME: Duration = Duration::from_millis(20);
 
 /// The part of a partition that is to be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,10 +53,10 @@ impl KafkaReader {
         topic: &str,
         identity: Identity,
         mut queue: BatchQueue,
-        options: &SourceOptions,
+        decoders: &Decoders,
         stretches: Vec<Stretch>,
     ) -> Result<KafkaReader, Error> {
-        let partitions: Vec<_> = stretches.into_iter().map(|stretch| Partition::new(stretch, Decoder::new(options))).collect();
+        let partitions: Vec<_> = stretches.into_iter().map(|stretch| Partition::new(stretch, decoders.decoder())).collect();
         for partition in partitions.iter().filter(|partition| !partition.is_finished()) {
             queue.start(partition.id, partition.begun).map_err(|code| client::sort(&thing, topic, code))?;
         }
@@ -103,8 +106,9 @@ impl KafkaReader {
     }
 
     /// Appends a batch for each partition that has moved or whose progress has changed.
-    fn finish(&mut self, out: &mut Vec<Batch>) {
+    fn finish(&mut self, out: &mut Vec<Batch>) -> Result<(), Error> {
         for partition in &mut self.partitions {
+            partition.decoder.check()?;
             let high = self.queue.high_watermark(partition.id);
             let Some(batch) = partition.finish(high) else { continue };
             if batch.progress == Progress::Finished {
@@ -112,6 +116,7 @@ impl KafkaReader {
             }
             out.push(batch);
         }
+        Ok(())
     }
 }
 
@@ -122,9 +127,10 @@ impl Reader for KafkaReader {
 
     /// What the client has fetched of a partition that is held is dropped, and fetched again when it goes on.
     fn hold(&mut self, partition: PartitionId, held: bool) -> Result<(), Error> {
-        let Some(own) = self.partitions.iter().find(|own| own.id == partition && !own.is_finished()) else { return Ok(()) };
+        let Some(own) = self.partitions.iter_mut().find(|own| own.id == partition && !own.is_finished()) else { return Ok(()) };
         self.queue.stop(partition);
         if held {
+            own.rewind();
             return Ok(());
         }
         self.queue.start(partition, own.position).map_err(|code| client::sort(&self.thing, &self.topic, code))
@@ -138,12 +144,20 @@ impl Reader for KafkaReader {
             self.identity.ask_now();
         }
         self.identity.confirm(&self.thing, &self.topic, self.queue.consumer().client())?;
-        // Partitions that were empty from the start have something to tell before any message.
-        self.finish(out);
+        for partition in &mut self.partitions {
+            partition.decoder.resume();
+        }
+        // Partitions that were empty from the start have something to tell before any message; those that wait perhaps too.
+        self.finish(out)?;
+        if self.partitions.iter().any(|partition| partition.decoder.waits_at().is_some()) {
+            // Nothing more is taken until the registry has answered.
+            std::thread::sleep(wait.min(RESUME));
+            return Ok(());
+        }
         let mut left = if out.len() > before { Duration::ZERO } else { wait };
         loop {
             self.fill(max_records, left)?;
-            self.finish(out);
+            self.finish(out)?;
             // What came may have been news of an end that was known already.
             left = wait.saturating_sub(begun.elapsed());
             if out.len() > before || left.is_zero() {
@@ -174,7 +188,12 @@ impl Partition {
     }
 
     fn is_finished(&self) -> bool {
-        self.end.is_some_and(|end| self.position >= end)
+        self.end.is_some_and(|end| self.reached() >= end)
+    }
+
+    /// Returns where the records end that are rows or dead letters.
+    fn reached(&self) -> Offset {
+        self.decoder.waits_at().unwrap_or(self.position)
     }
 
     /// Takes a message or the notice of the end; whatever lies beyond the bound only shows that it has been reached.
@@ -202,6 +221,12 @@ impl Partition {
         }
     }
 
+    /// Forgets the records that wait for the registry, to be read again.
+    fn rewind(&mut self) {
+        self.position = self.reached();
+        self.decoder.forget_waiting();
+    }
+
     fn move_to(&mut self, offset: Offset) {
         self.position = self.position.max(offset).min(self.end.unwrap_or(Offset::MAX));
     }
@@ -209,19 +234,23 @@ impl Partition {
     /// Returns what there is to tell, if anything; `high` is the offset behind the partition's last record, as far as known.
     fn finish(&mut self, high: Option<Offset>) -> Option<Batch> {
         let progress = self.progress(high)?;
-        let ended = !matches!(progress, Progress::Behind(_)) && self.told != Some(progress);
-        if self.decoder.is_empty() && self.position == self.begun && !ended {
+        let (reached, is_behind) = (self.reached(), matches!(progress, Progress::Behind(_)));
+        // One that waits is not idle, whatever was said before.
+        let waits = self.decoder.waits_at().is_some() && !matches!(self.told, Some(Progress::Behind(_)));
+        let ended = !is_behind && self.told != Some(progress);
+        if self.decoder.is_empty() && reached == self.begun && !ended && !waits {
             return None;
         }
-        let range = self.begun..self.position;
-        self.begun = self.position;
+        let range = self.begun..reached;
+        self.begun = reached;
         self.told = Some(progress);
         Some(self.decoder.finish(self.id, range, progress))
     }
 
     fn progress(&self, high: Option<Offset>) -> Option<Progress> {
-        let behind = |end: Offset| Progress::Behind(u64::try_from(end - self.position).unwrap_or(0));
+        let behind = |end: Offset| Progress::Behind(u64::try_from(end - self.reached()).unwrap_or(0));
         match (self.end, high) {
+            (end, _) if self.decoder.waits_at().is_some() => Some(behind(end.unwrap_or(self.position))),
             (Some(_), _) if self.is_finished() => Some(Progress::Finished),
             (Some(end), _) => Some(behind(end)),
             (None, _) if self.at_end => Some(Progress::AtEnd),
@@ -270,11 +299,13 @@ fn describe(thing: &str, topic: &str, partition: &Partition, code: RDKafkaErrorC
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::SourceOptions;
 
     fn partition(end: Option<Offset>) -> Partition {
         let options = SourceOptions {
             name: "s".to_owned(),
             columns: vec![],
+            format: Default::default(),
             time_column: None,
             max_future_skew: Duration::ZERO,
             max_record_bytes: 100,
@@ -283,7 +314,8 @@ mod tests {
             identity: None,
             settings: Default::default(),
         };
-        Partition::new(Stretch { partition: 0, held: 0..=100, start: 10, end }, Decoder::new(&options))
+        let decoders = Decoders::open(&options).expect("columns that fit");
+        Partition::new(Stretch { partition: 0, held: 0..=100, start: 10, end }, decoders.decoder())
     }
 
     fn record(offset: Offset) -> Message<'static> {

@@ -66,7 +66,8 @@ impl KafkaTarget {
         let generation = Timestamp::now().0.unsigned_abs();
         let (job, name) = (job.to_owned(), "replay".to_owned());
         let roll = (u64::MAX, Duration::MAX);
-        let options = SinkOptions { job, name, generation, reset: false, roll_bytes: roll.0, roll_interval: roll.1, settings };
+        let (reset, avro) = (false, None);
+        let options = SinkOptions { job, name, generation, reset, avro, roll_bytes: roll.0, roll_interval: roll.1, settings };
         let ledger = Address { topic: format!("freshet.{}.replayed", options.job), ..address.clone() };
         let (config, partitions) = match access {
             Access::Read => {

@@ -34,7 +34,12 @@ pub(super) struct Settings {
 impl Settings {
     /// Makes the circuit of a sink that has not been given one.
     pub(super) fn own_circuit(&self, thing: &str) -> Arc<Circuit> {
-        own_circuit(thing, self.outage_limit.unwrap_or(OUTAGE_LIMIT))
+        own_circuit(thing, self.patience())
+    }
+
+    /// Returns for how long a system may be away before anything has been written.
+    pub(super) fn patience(&self) -> Duration {
+        self.outage_limit.unwrap_or(OUTAGE_LIMIT)
     }
 
     /// Takes the circuit of the job, with this sink's own limit.

@@ -16,7 +16,7 @@ use freshet_model::{Epoch, PartitionId};
 
 use super::transaction::Transactions;
 use super::trouble::{Patience, Trouble};
-use crate::format::Rows;
+use crate::format::{Encoder, Rows};
 use crate::{Error, fault};
 
 /// An offset that is not written for a week is forgotten by the brokers, so one that is as old as this is written again.
@@ -45,6 +45,7 @@ struct Held {
 #[derive(Clone)]
 pub(super) struct Common {
     pub(super) job: String,
+    pub(super) encoder: Encoder,
     pub(super) headers: bool,
     pub(super) interval: Duration,
     /// Bytes that all partitions hold.
@@ -176,7 +177,7 @@ impl Shard {
         }
         while let Some(next) = self.held.get(self.sent).filter(|next| next.epoch <= newest) {
             let producer = self.transactions.rows()?;
-            self.rows.encode(&next.rows);
+            self.common.encoder.encode(&next.rows, &mut self.rows);
             let result = if self.common.headers {
                 let prefix = format!("{}/{}/", self.common.job, next.epoch);
                 producer.send_marked(self.to, &self.rows, (&prefix, next.first))

@@ -11,6 +11,7 @@ use super::client::{self, Context, Owned};
 use super::identity::Identity;
 use super::reader::{KafkaReader, Stretch};
 use super::topic::Inquiry;
+use crate::format::Decoders;
 use crate::{Error, Reader, Source, SourceOptions};
 
 /// librdkafka's settings for low latency and bounded memory.
@@ -48,9 +49,10 @@ const OWNED: [Owned; 7] = [
 const QUEUED_RECORDS: usize = 100_000;
 const QUEUED_KILOBYTES: usize = 32 * 1024;
 
-/// A topic of which each record is a JSON object.
+/// A topic.
 pub struct KafkaSource {
     options: SourceOptions,
+    decoders: Decoders,
     address: Address,
     config: ClientConfig,
     partitions: Vec<PartitionId>,
@@ -70,6 +72,7 @@ impl KafkaSource {
     pub fn open(url: &str, options: SourceOptions) -> Result<KafkaSource, Error> {
         let thing = thing(&options);
         let address = Address::parse(&thing, url)?;
+        let decoders = Decoders::open(&options)?;
         let config = configure(&thing, &address, &options)?;
         let inquiry = Inquiry::new(&thing, &address, &config)?;
         let Some(partitions) = inquiry.partitions(&address.topic)? else {
@@ -80,7 +83,7 @@ impl KafkaSource {
         let stretches = partitions.iter().map(stretch).collect::<Result<Vec<_>, _>>()?;
         let (id, stand_in) = (inquiry.id()?, inquiry.stand_in());
         drop(inquiry);
-        Ok(KafkaSource { options, address, config, partitions, id, stand_in, stretches })
+        Ok(KafkaSource { options, decoders, address, config, partitions, id, stand_in, stretches })
     }
 
     /// Finds what is to be read of a partition, from an offset that may have been said.
@@ -123,7 +126,7 @@ impl KafkaSource {
         let queue = BatchQueue::new(consumer, topic).map_err(|code| client::sort(&thing, topic, code))?;
         let known = (!self.options.bounded).then_some(self.partitions.len());
         let identity = Identity::new(self.id.clone(), known, self.stand_in);
-        KafkaReader::new(thing, topic, identity, queue, &self.options, stretches)
+        KafkaReader::new(thing, topic, identity, queue, &self.decoders, stretches)
     }
 }
 

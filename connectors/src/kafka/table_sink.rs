@@ -2,7 +2,7 @@
 //!
 //! | message | key | value | headers |
 //! |---|---|---|---|
-//! | a row that is new or has changed | the key columns as JSON | the row as JSON | `view`: the view's name; `freshet`: `job/epoch/number` |
+//! | a row that is new or has changed | the key columns as JSON | the row as JSON, or in Avro | `view`: the view's name; `freshet`: `job/epoch/number` |
 //! | a row that is gone | the key columns as JSON | none (a tombstone) | the same |
 //!
 //! So a compacted topic keeps the newest state of each row. Events that were late go to the topic `<topic>.late`, refused records to
@@ -29,7 +29,7 @@ use super::settings::Settings;
 use super::transaction::{Owner, Transactions};
 use super::trouble::{Patience, Trouble};
 use crate::circuit::Circuit;
-use crate::format::rows;
+use crate::format::{Encoder, Rows, rows};
 use crate::tables::rejects::SHORT_PAYLOAD_BYTES;
 use crate::{Error, SinkOptions, TableSink, fault};
 
@@ -56,12 +56,13 @@ pub struct KafkaTableSink {
     late_topic: String,
     dead_topic: String,
     rejects: Writer,
-    job: String,
-    reset: bool,
+    options: SinkOptions,
     settings: Settings,
     circuit: Arc<Circuit>,
     transactions: Transactions,
     views: Vec<TableSchema>,
+    /// How rows are written; keys are JSON.
+    encoder: Encoder,
 }
 
 impl KafkaTableSink {
@@ -108,9 +109,20 @@ impl KafkaTableSink {
         let (config, settings, _) = batch_sink::prepare(&thing, &address, own, &options, &topics)?;
         let circuit = settings.own_circuit(&thing);
         let transactions = Transactions::new(Owner::new(&thing, &address, &config, &options, None));
-        let SinkOptions { job, reset, .. } = options;
-        let (topic, views) = (address.topic, Vec::new());
-        Ok(KafkaTableSink { thing, topic, late_topic, dead_topic, rejects, job, reset, settings, circuit, transactions, views })
+        let (topic, views, encoder) = (address.topic, Vec::new(), Encoder::default());
+        Ok(KafkaTableSink {
+            thing,
+            topic,
+            late_topic,
+            dead_topic,
+            rejects,
+            options,
+            settings,
+            circuit,
+            transactions,
+            views,
+            encoder,
+        })
     }
 
     /// Brings a commit into the topics, unless they hold it already.
@@ -124,7 +136,8 @@ impl KafkaTableSink {
         let producer = self.transactions.rows()?;
         let mut messages = Messages {
             producer,
-            prefix: self.settings.headers.unwrap_or(true).then(|| format!("{}/{}", self.job, commit.epoch)),
+            encoder: self.encoder,
+            prefix: self.settings.headers.unwrap_or(true).then(|| format!("{}/{}", self.options.job, commit.epoch)),
             sent: 0,
         };
         let mut send = || {
@@ -152,6 +165,7 @@ impl KafkaTableSink {
 /// The messages of one transaction.
 struct Messages<'p> {
     producer: &'p TopicProducer,
+    encoder: Encoder,
     /// The job and the epoch, if messages say what they are.
     prefix: Option<String>,
     sent: u64,
@@ -167,8 +181,10 @@ impl Messages<'_> {
         refused: &mut Vec<DeadLetter>,
     ) -> Result<(), Code> {
         let keys = changes.upserts.project(&view.key).map_err(|_| Code::InvalidArgument)?;
-        let (rows, keys, deletes) = (rows(&changes.upserts), rows(&keys), rows(&changes.deletes));
-        for (key, row) in keys.iter().zip(rows.iter()) {
+        let (keys, deletes) = (rows(&keys), rows(&changes.deletes));
+        let mut upserts = Rows::default();
+        self.encoder.encode(&changes.upserts, &mut upserts);
+        for (key, row) in keys.iter().zip(upserts.iter()) {
             match self.send(topic, Some(key), Some(row), Some(&view.name)) {
                 Err(Code::MessageSizeTooLarge) => refused.push(too_large(&view.name, row)),
                 sent => sent?,
@@ -210,9 +226,16 @@ impl TableSink for KafkaTableSink {
             let problem = format!("view '{}' has no key, by which its messages could be told apart", view.name);
             return Err(Error::setup(&self.thing, problem, "give it a key, or write its rows as a batch sink"));
         }
+        if let (true, Some(other)) = (self.options.avro.is_some(), views.get(1)) {
+            let problem = format!("has rows of '{}' and '{}', which are of two schemas", views[0].name, other.name);
+            return Err(Error::setup(&self.thing, problem, "write each view in Avro to a topic of its own"));
+        }
+        if let Some(view) = views.first() {
+            self.encoder = Encoder::open(&self.thing, &self.topic, view, &self.options, self.settings.patience())?;
+        }
         self.views = views.to_vec();
         let mut patience = Patience::new(&self.circuit);
-        while let Err(trouble) = self.transactions.open(self.reset) {
+        while let Err(trouble) = self.transactions.open(self.options.reset) {
             patience.bear(trouble)?;
         }
         patience.restore();

@@ -48,6 +48,7 @@ fn source_options() -> SourceOptions {
     SourceOptions {
         name: "in".to_owned(),
         columns: columns(),
+        format: Default::default(),
         time_column: None,
         max_future_skew: Duration::ZERO,
         max_record_bytes: 1 << 20,
@@ -68,6 +69,7 @@ fn sink_options(settings: &[(&str, &str)]) -> SinkOptions {
         name: "out".to_owned(),
         generation: 1,
         reset: false,
+        avro: None,
         roll_bytes: 0,
         roll_interval: Duration::ZERO,
         settings: settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
@@ -219,6 +221,17 @@ fn settings_that_freshet_decides_are_refused_and_unknown_ones_named_without_thei
         let options = SourceOptions { settings, ..source_options() };
         let error = KafkaSource::open("kafka://127.0.0.1:1/t", options).err().expect("a refused setting").to_string();
         assert!(error.contains(part) && !error.contains("secret"), "{error}");
+    }
+}
+
+#[cfg(not(feature = "kafka-tls"))]
+#[test]
+fn a_build_without_tls_says_which_has_it() {
+    for (key, value) in [("security.protocol", "SASL_SSL"), ("ssl.ca.location", "ca.pem")] {
+        let settings = BTreeMap::from([(key.to_owned(), value.to_owned())]);
+        let options = SourceOptions { settings, ..source_options() };
+        let error = KafkaSource::open("kafka://127.0.0.1:1/t", options).err().expect("a refused setting").to_string();
+        assert!(error.contains(key) && error.contains("--features kafka-tls"), "{error}");
     }
 }
 

@@ -25,6 +25,7 @@ fn options(generation: u64) -> SinkOptions {
         name: "lake".to_owned(),
         generation,
         reset: false,
+        avro: None,
         roll_bytes: 1 << 30,
         roll_interval: Duration::from_secs(3600),
         settings: BTreeMap::new(),
@@ -268,6 +269,7 @@ fn lake_rate() {
     let source = crate::SourceOptions {
         name: "s".to_owned(),
         columns,
+        format: Default::default(),
         time_column: Some(0),
         max_future_skew: Duration::from_secs(300),
         max_record_bytes: 10_000,

@@ -6,12 +6,16 @@ use std::time::Duration;
 use postgres::config::{Host, SslMode};
 use postgres::error::SqlState;
 use postgres::{Client, Config, NoTls};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
+use super::tls;
 use crate::Error;
 
 /// Where the database is, and how it is called in messages.
 pub(super) struct Place {
     config: Config,
+    /// Set if connections are to be encrypted.
+    tls: Option<MakeRustlsConnect>,
     /// The sink with host, port and database; never the password.
     pub(super) thing: String,
 }
@@ -21,10 +25,9 @@ impl Place {
     pub(super) fn parse(url: &str, sink: &str) -> Result<Place, Error> {
         let unnamed = format!("sink '{sink}'");
         let form = "write postgres://user:password@host:port/database, with %-escapes for special characters";
-        if let Some(mode) = strict_tls(url) {
-            let problem = format!("sslmode={mode} asks for TLS, which this build does not have");
-            return Err(Error::setup(unnamed, problem, "use sslmode=prefer or none, over a network that you trust"));
-        }
+        let (url, tls) = tls::split(url);
+        let tls = tls.map(|wanted| wanted.connector()).transpose();
+        let tls = tls.map_err(|problem| Error::setup(&unnamed, problem, "name a file of certificates in PEM as sslrootcert"))?;
         let mut config = url.parse::<Config>().map_err(|error| Error::setup(&unnamed, chain(&error), form))?;
         let Some(Host::Tcp(host)) = config.get_hosts().first().cloned() else {
             return Err(Error::setup(unnamed, "its url names no host", form));
@@ -35,19 +38,22 @@ impl Place {
         let port = config.get_ports().first().copied().unwrap_or(5432);
         config
             .application_name("freshet")
-            .ssl_mode(SslMode::Disable)
+            .ssl_mode(if tls.is_some() { SslMode::Require } else { SslMode::Disable })
             .connect_timeout(Duration::from_secs(10))
             // A server that has gone without a word is noticed after half a minute.
             .keepalives_idle(Duration::from_secs(10))
             .keepalives_interval(Duration::from_secs(5))
             .keepalives_retries(4)
             .tcp_user_timeout(Duration::from_secs(30));
-        Ok(Place { config, thing: format!("sink '{sink}' (postgres {host}:{port}/{database})") })
+        Ok(Place { config, tls, thing: format!("sink '{sink}' (postgres {host}:{port}/{database})") })
     }
 
     /// Connects and sets the session up for statements that find their rows by key.
     pub(super) fn connect(&self) -> Result<Client, postgres::Error> {
-        let mut client = self.config.connect(NoTls)?;
+        let mut client = match &self.tls {
+            Some(tls) => self.config.connect(tls.clone())?,
+            None => self.config.connect(NoTls)?,
+        };
         // Every statement here touches a few rows of a table that may be large, so an index is always right; a plan made while
         // the table was small must not stay a scan of all of it. Plans are made once, so that a commit does not pay for them.
         client.batch_execute(
@@ -72,7 +78,9 @@ impl Place {
             SqlState::INVALID_PASSWORD => format!("check the password of user '{user}' in the sink's url"),
             SqlState::INVALID_CATALOG_NAME => format!("create it: createdb {} {database}", self.command_arguments()),
             SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
-                format!("create the user '{user}' or allow it in pg_hba.conf, without TLS")
+                format!(
+                    "create the user '{user}' or allow it in pg_hba.conf; with sslmode=verify-full in the url the connection is by TLS"
+                )
             }
             SqlState::TOO_MANY_CONNECTIONS => "raise max_connections or end other sessions".to_owned(),
             SqlState::CANNOT_CONNECT_NOW => "wait until the server has started".to_owned(),
@@ -118,13 +126,6 @@ impl Place {
         let port = self.config.get_ports().first().copied().unwrap_or(5432);
         format!("-h {host} -p {port} -U {}", self.config.get_user().unwrap_or("postgres"))
     }
-}
-
-/// Returns the `sslmode` of a URL if it insists on TLS.
-fn strict_tls(url: &str) -> Option<String> {
-    let (_, query) = url.split_once('?')?;
-    let mode = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "sslmode")?.1;
-    (!["disable", "allow", "prefer"].contains(&&*mode)).then(|| mode.into_owned())
 }
 
 /// Tells whether a refusal is about the server's state, not about what was asked.
@@ -190,9 +191,11 @@ mod tests {
     }
 
     #[test]
-    fn tls_is_refused_by_name() {
-        assert!(refusal("postgres://h/db?sslmode=require").contains("sslmode=require asks for TLS"));
-        assert!(refusal("postgres://h/db?a=b&sslmode=verify-full").contains("sslmode=verify-full"));
-        assert!(Place::parse("postgres://u@h/db?sslmode=prefer", "db").is_ok());
+    fn tls_is_used_if_the_url_insists_on_it() {
+        let is_encrypted = |url: &str| Place::parse(url, "db").unwrap().tls.is_some();
+        assert!(is_encrypted("postgres://h/db?sslmode=require"));
+        assert!(is_encrypted("postgres://u@h/db?connect_timeout=3&sslmode=verify-full"));
+        assert!(!is_encrypted("postgres://u@h/db?sslmode=prefer") && !is_encrypted("postgres://u@h/db"));
+        assert!(refusal("postgres://u@h/db?sslmode=verify-full&sslrootcert=/none.pem").contains("cannot read /none.pem"));
     }
 }

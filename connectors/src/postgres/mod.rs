@@ -40,6 +40,7 @@ mod kind;
 mod session;
 mod statements;
 mod tables;
+mod tls;
 mod writer;
 
 use freshet_model::{Commit, DeadLetter, Epoch, TableSchema};

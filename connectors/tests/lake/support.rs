@@ -34,6 +34,7 @@ pub(crate) fn options(generation: u64) -> SinkOptions {
         name: "lake".to_owned(),
         generation,
         reset: false,
+        avro: None,
         roll_bytes: 1 << 30,
         roll_interval: Duration::from_secs(3600),
         settings: BTreeMap::new(),

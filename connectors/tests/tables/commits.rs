@@ -49,6 +49,7 @@ pub(crate) fn options(generation: u64) -> SinkOptions {
         name: "db".to_owned(),
         generation,
         reset: false,
+        avro: None,
         roll_bytes: 0,
         roll_interval: Duration::ZERO,
         settings: BTreeMap::new(),

@@ -12,3 +12,4 @@ mod postgres;
 mod proxy;
 mod resume;
 mod sqlite;
+mod tls;

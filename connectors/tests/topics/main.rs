@@ -45,6 +45,7 @@ fn sink_options(generation: u64, settings: &[(&str, &str)]) -> SinkOptions {
         name: "out".to_owned(),
         generation,
         reset: false,
+        avro: None,
         roll_bytes: 0,
         roll_interval: Duration::ZERO,
         settings: settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),

@@ -18,6 +18,7 @@ fn options() -> SourceOptions {
     SourceOptions {
         name: "in".to_owned(),
         columns: columns(),
+        format: Default::default(),
         time_column: None,
         max_future_skew: Duration::ZERO,
         max_record_bytes: 1 << 20,

@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 use freshet_model::{Batch, Column, ColumnType, Progress, Reason};
 
 use super::*;
+use crate::format::Format;
 
 fn options(bounded: bool) -> SourceOptions {
     SourceOptions {
         name: "clicks".to_owned(),
         columns: vec![Column { name: "n".to_owned(), column_type: ColumnType::BigInt }],
+        format: Default::default(),
         time_column: None,
         max_future_skew: Duration::from_secs(300),
         max_record_bytes: 100,
@@ -216,9 +218,36 @@ fn the_standard_input_cannot_be_read_again() {
 fn a_stream_ends_with_its_end_in_either_mode() {
     for bounded in [true, false] {
         let input = Input::stream(&b"{\"n\":1}\n{\"n\":2}"[..]);
-        let mut reader = FileReader::new("source 'clicks'".to_owned(), &options(bounded), vec![Cursor::new(0, input, 100)]);
+        let (options, cursor) = (options(bounded), Cursor::new(0, input, Lines::new(100)));
+        let decoders = Decoders::open(&options).unwrap();
+        let mut reader = FileReader::new("source 'clicks'".to_owned(), &options, &decoders, vec![cursor]);
         assert_eq!(numbers(&read_until(&mut reader, 100, finished)), [(0, 0, 1), (0, 1, 2)]);
     }
+}
+
+#[test]
+fn a_csv_file_is_read_by_its_header_from_any_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.csv");
+    std::fs::write(&path, "m,n\r\n\"x\ny\",1\r\n,2\nz,none\n,4").unwrap();
+    let csv = |bounded| {
+        let encoding = Encoding::Csv { delimiter: b',' };
+        SourceOptions { format: Format { encoding, ..Format::default() }, ..options(bounded) }
+    };
+    let source = open(&path, csv(true));
+    for (start, rows) in [(0, vec![(0, 1, 1), (0, 2, 2), (0, 4, 4)]), (2, vec![(0, 2, 2), (0, 4, 4)]), (4, vec![(0, 4, 4)])] {
+        let mut reader = source.reader_from(&[(0, Some(start))]).unwrap();
+        let batches = read_until(&mut *reader, 1, finished);
+        assert_eq!(numbers(&batches), rows, "from {start}");
+        let dead: Vec<_> = batches.iter().flat_map(|batch| &batch.dead).map(|letter| (letter.offset, letter.reason)).collect();
+        assert_eq!(dead, if start <= 3 { vec![(3, Reason::WrongType)] } else { vec![] });
+    }
+    // Of a folder all files in CSV, each with a header of its own; one that is followed takes a record when it is complete.
+    std::fs::write(folder.path().join("b.csv"), "n\n7\n\"8").unwrap();
+    std::fs::write(folder.path().join("c.ndjson"), "{}\n").unwrap();
+    let mut reader = open(folder.path(), csv(false)).reader(&[0, 1]).unwrap();
+    let read = |batches: &[Batch]| numbers(batches).len() >= 3;
+    assert_eq!(numbers(&read_until(&mut *reader, 100, read)), [(0, 1, 1), (0, 2, 2), (1, 1, 7)]);
 }
 
 /// Run by hand: `cargo test --release -p freshet-connectors file_rate -- --ignored --nocapture`.
@@ -237,9 +266,9 @@ fn file_rate() {
             count += 1;
         }
     }
-    let mut file = Cursor::new(0, Input::file("source", &path, None).unwrap(), 1000);
+    let mut file = Cursor::new(0, Input::file("source", &path, None).unwrap(), Lines::new(1000));
     let skipping = Instant::now();
-    file.skip("source", i64::MAX).unwrap();
+    file.skip("source", i64::MAX, &Decoders::open(&options(true)).unwrap()).unwrap();
     println!("skipped: {:.2} GB/s", 3e-3 * line.len() as f64 / skipping.elapsed().as_secs_f64());
     println!("split alone: {:.2} M lines/s", f64::from(count) / 1e6 / begin.elapsed().as_secs_f64());
     let begin = Instant::now();

@@ -20,6 +20,7 @@ fn options() -> SinkOptions {
         name: "out".to_owned(),
         generation: 1,
         reset: false,
+        avro: None,
         roll_bytes: 1 << 20,
         roll_interval: Duration::from_secs(60),
         settings: BTreeMap::new(),

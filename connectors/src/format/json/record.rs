@@ -1,4 +1,4 @@
-//! Reads one JSON object into slots, driven by the declared columns.
+//! Reads one JSON object into slots, driven by the declared fields.
 //!
 //! serde_json calls back here for each field. Texts without escapes are not copied; undeclared fields are skipped without
 //! building anything. Nothing here fails on a value of the wrong type: it leaves a [`Slot::Misfit`] and reads on, so that a later
@@ -7,21 +7,21 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use freshet_model::{Column, ColumnType, Reason};
+use freshet_model::{ColumnType, Reason};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::super::columns::{Slot, Span};
-use super::super::{decimal, time};
+use super::super::layout::Values;
+use super::super::text::{self, is_longer};
+use super::super::time;
+use super::fields::{Fields, Use};
 
-/// A record on its way into slots.
+/// An object of a record on its way into slots.
 pub(super) struct Record<'a> {
-    pub(super) columns: &'a [Column],
-    /// One slot a column, all null at first.
-    pub(super) slots: &'a mut [Slot],
-    /// Takes the texts that had to be unescaped.
-    pub(super) unescaped: &'a mut String,
+    pub(super) fields: &'a Fields,
+    pub(super) values: &'a mut Values,
     /// The record itself: borrowed texts are places in it.
     pub(super) text: &'a str,
 }
@@ -44,22 +44,106 @@ impl<'de> Visitor<'de> for Record<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
         // Producers mostly write the fields in one order, and jobs mostly declare them in that order.
         let mut guess = 0;
-        while let Some(field) = fields.next_key_seed(Name { columns: self.columns, guess })? {
+        while let Some(field) = fields.next_key_seed(Name { fields: self.fields, guess })? {
             let Some(index) = field else {
                 fields.next_value::<IgnoredAny>()?;
                 continue;
             };
             guess = index + 1;
-            let column_type = self.columns[index].column_type;
-            self.slots[index] = fields.next_value_seed(Cell { column_type, unescaped: self.unescaped, text: self.text })?;
+            match self.fields.use_of(index) {
+                Use::Value(slot, column_type) => {
+                    let cell = Cell { column_type: *column_type, unescaped: &mut self.values.texts, text: self.text };
+                    self.values.slots[*slot] = fields.next_value_seed(cell)?;
+                }
+                Use::Raw(slot) => self.values.slots[*slot] = raw(fields.next_value()?, self.text),
+                Use::Object(inner) => {
+                    let record = Record { fields: inner, values: self.values, text: self.text };
+                    fields.next_value_seed(Inner(record))?;
+                }
+            }
         }
         Ok(())
     }
 }
 
-/// The name of a field, on its way to the index of its column.
+/// Takes a value as its JSON text, which lies in the record.
+fn raw(value: &RawValue, record: &str) -> Slot {
+    let text = value.get();
+    match text {
+        "null" => Slot::Null,
+        _ => Slot::Text(Span { start: text.as_ptr().addr() - record.as_ptr().addr(), len: text.len() }),
+    }
+}
+
+/// A value that is to be an object: null counts as one without fields, anything else does not fit.
+struct Inner<'a>(Record<'a>);
+
+impl Inner<'_> {
+    fn refuse(self, found: &'static str) {
+        for slot in self.0.fields.slots() {
+            self.0.values.slots[slot] = Slot::Misfit(Reason::WrongType, found);
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Inner<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Inner<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object or null")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<(), A::Error> {
+        self.0.visit_map(fields)
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        self.refuse("a text instead of an object");
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        self.refuse("a number instead of an object");
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        self.refuse("a number instead of an object");
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        self.refuse("a number instead of an object");
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        self.refuse("a boolean instead of an object");
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        self.refuse("an array instead of an object");
+        Ok(())
+    }
+}
+
+/// The name of a field, on its way to its index.
 struct Name<'a> {
-    columns: &'a [Column],
+    fields: &'a Fields,
     guess: usize,
 }
 
@@ -79,10 +163,7 @@ impl Visitor<'_> for Name<'_> {
     }
 
     fn visit_str<E>(self, name: &str) -> Result<Option<usize>, E> {
-        match self.columns.get(self.guess) {
-            Some(column) if column.name == name => Ok(Some(self.guess)),
-            _ => Ok(self.columns.iter().position(|column| column.name == name)),
-        }
+        Ok(self.fields.find(name, self.guess))
     }
 }
 
@@ -197,12 +278,6 @@ impl<'de> Visitor<'de> for Cell<'_> {
     }
 }
 
-/// Tells whether a text has more characters than `limit`; a text has at least as many bytes as characters.
-fn is_longer(text: &str, limit: u32) -> bool {
-    let limit = limit as usize;
-    text.len() > limit && text.chars().count() > limit
-}
-
 /// Reads a value's own JSON text as a decimal.
 fn exact(raw: &str, precision: u8, scale: i8) -> Slot {
     let number = match raw.as_bytes().first() {
@@ -213,13 +288,7 @@ fn exact(raw: &str, precision: u8, scale: i8) -> Slot {
         Some(b'"') => serde_json::from_str::<Quoted<'_>>(raw).map_or(Cow::Borrowed(""), |quoted| quoted.0),
         _ => Cow::Borrowed(raw),
     };
-    let misfit = |found| Slot::Misfit(Reason::WrongType, found);
-    match decimal::parse(&number, precision, scale) {
-        Ok(value) => Slot::Decimal(value),
-        Err(decimal::Misfit::NotANumber) => misfit("a text that is no number"),
-        Err(decimal::Misfit::TooFine) => misfit("a number with more digits after the point"),
-        Err(decimal::Misfit::TooLarge) => misfit("a number with more digits before the point"),
-    }
+    text::exact(&number, precision, scale)
 }
 
 /// A JSON text, borrowed where it has no escapes.

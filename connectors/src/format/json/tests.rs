@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Decimal128Type, Float64Type, Int64Type, TimestampMicrosecondType};
-use freshet_model::ColumnType;
+use freshet_model::{Batch, Column, ColumnType, MAX_DEAD_PAYLOAD_BYTES, Progress, Reason, Timestamp};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::*;
+use crate::SourceOptions;
+use crate::format::{Decoder, Decoders};
 
 /// 2026-01-29T09:31:03.027Z
 const TIME: i64 = 1_769_679_063_027_000;
@@ -26,6 +27,7 @@ fn options() -> SourceOptions {
     SourceOptions {
         name: "clicks".to_owned(),
         columns: columns.iter().map(|(n, t)| Column { name: (*n).to_owned(), column_type: t.parse().expect("a type") }).collect(),
+        format: Default::default(),
         time_column: Some(0),
         max_future_skew: Duration::from_secs(300),
         max_record_bytes: 100_000,
@@ -37,7 +39,7 @@ fn options() -> SourceOptions {
 }
 
 fn decode(payloads: &[&[u8]]) -> Batch {
-    let mut decoder = Decoder::new(&options());
+    let mut decoder = Decoders::open(&options()).expect("columns that fit").decoder();
     decoder.set_now(Timestamp(TIME));
     for (offset, payload) in payloads.iter().enumerate() {
         decoder.decode(offset as i64, Some(payload));
@@ -159,7 +161,7 @@ fn hostile_records_are_refused_for_their_reason() {
         assert!(batch.dead[0].payload.len() <= MAX_DEAD_PAYLOAD_BYTES);
         assert_eq!((batch.bytes, batch.dead[0].partition, &*batch.dead[0].source), (payload.len(), 3, "clicks"));
     }
-    let mut decoder = Decoder::new(&options());
+    let mut decoder = Decoders::open(&options()).expect("columns that fit").decoder();
     decoder.decode(0, None);
     assert_eq!(decoder.finish(0, 0..1, Progress::AtEnd).dead[0].reason, EmptyPayload);
 }
@@ -185,7 +187,7 @@ fn a_detail_names_column_and_type_but_no_value() {
 
 #[test]
 fn a_row_that_may_be_too_far_ahead_is_marked_with_the_time_from_which_it_is_accepted() {
-    let mut decoder = Decoder::new(&options());
+    let mut decoder = Decoders::open(&options()).expect("columns that fit").decoder();
     let early = |decoder: &mut Decoder| {
         for (offset, time) in [TIME, TIME + 300_000_000, TIME + 300_000_001].into_iter().enumerate() {
             decoder.decode(offset as i64, Some(json!({ "at": Timestamp(time).to_string() }).to_string().as_bytes()));
@@ -214,7 +216,8 @@ fn a_bad_record_leaves_no_trace_among_good_ones() {
 
 #[test]
 fn a_source_without_columns_counts_rows() {
-    let mut decoder = Decoder::new(&SourceOptions { columns: vec![], time_column: None, ..options() });
+    let mut decoder =
+        Decoders::open(&SourceOptions { columns: vec![], time_column: None, ..options() }).expect("columns that fit").decoder();
     decoder.decode(0, Some(b"{\"a\":1}"));
     assert_eq!(decoder.finish(0, 0..1, Progress::AtEnd).columns.num_rows(), 1);
 }

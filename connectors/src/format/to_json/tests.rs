@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::SourceOptions;
-use crate::format::json::Decoder;
+use crate::format::Decoders;
 
 fn column(name: &str, column_type: &str) -> Column {
     Column { name: name.to_owned(), column_type: column_type.parse().expect("a type") }
@@ -25,6 +25,7 @@ fn options(columns: Vec<Column>) -> SourceOptions {
     SourceOptions {
         name: "s".to_owned(),
         columns,
+        format: Default::default(),
         time_column: None,
         max_future_skew: Duration::from_secs(300),
         max_record_bytes: 1 << 20,
@@ -54,7 +55,7 @@ fn batch(records: &[Record]) -> RecordBatch {
 }
 
 fn read_back(rows: &Rows) -> RecordBatch {
-    let mut decoder = Decoder::new(&options(columns()));
+    let mut decoder = Decoders::open(&options(columns())).expect("columns that fit").decoder();
     decoder.set_now(Timestamp::MAX);
     for (offset, row) in rows.iter().enumerate() {
         decoder.decode(offset as i64, Some(row));

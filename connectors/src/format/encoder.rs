@@ -1,0 +1,65 @@
+//! The encoding of the rows that a topic gets.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+use freshet_model::TableSchema;
+
+use super::Rows;
+use super::avro::write::{Writer, schema};
+use crate::registry::{Registry, Trouble};
+use crate::{Error, SinkOptions};
+
+/// How soon a registry that is away is asked again.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// Encodes rows of one table.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) enum Encoder {
+    /// As JSON objects.
+    #[default]
+    Json,
+    /// As Avro records.
+    Avro(Writer),
+}
+
+impl Encoder {
+    /// Finds the encoding of a table's rows in a topic; one in Avro has its schema registered as the topic's value.
+    ///
+    /// # Errors
+    /// The registry refuses the schema, or is away for longer than `patience`.
+    pub(crate) fn open(
+        thing: &str,
+        topic: &str,
+        table: &TableSchema,
+        options: &SinkOptions,
+        patience: Duration,
+    ) -> Result<Encoder, Error> {
+        let Some(registry) = &options.avro else { return Ok(Encoder::Json) };
+        let schema = schema(table).map_err(|problem| Error::setup(thing, problem, "give the view or the column another name"))?;
+        let registry = Registry::open(thing, registry)?;
+        let begun = Instant::now();
+        loop {
+            match registry.register(&format!("{topic}-value"), &schema) {
+                Ok(id) => return Ok(Encoder::Avro(Writer::new(id))),
+                Err(Trouble::Lasting(error)) => return Err(error),
+                Err(Trouble::Away) if begun.elapsed() > patience => {
+                    return Err(Error::unavailable(thing, format!("its registry has been away for {patience:?}")));
+                }
+                Err(Trouble::Away) => thread::sleep(RETRY),
+            }
+        }
+    }
+
+    /// Replaces the rows by those of a batch.
+    ///
+    /// # Panics
+    /// As for [`Rows::encode`].
+    pub(crate) fn encode(&self, batch: &RecordBatch, rows: &mut Rows) {
+        match self {
+            Encoder::Json => rows.encode(batch),
+            Encoder::Avro(writer) => writer.encode(batch, rows),
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! A Schema Registry as Confluent's, Apicurio's and others offer it: schemas by their ids.
+//!
+//! A schema never changes under its id, so each is asked for once. Whoever needs one that is not known yet waits, together with all that comes after it in
+//! its reader, until the registry has answered: [`Registry::schema`] says [`Trouble::Away`] at once while a pause between two attempts lasts,
+//! and leaves it to the reader to come back. The pauses grow from 0.2 to 10 seconds, each by chance a little shorter, so that many readers don't
+//! ask at one instant.
+//!
+//! What an answer means:
+//!
+//! | answer | means |
+//! |---|---|
+//! | 200 | the schema |
+//! | 404 with a code of the registry's own | there is none of this id: a dead letter |
+//! | 401, 403 | the credentials are wrong: the job stops |
+//! | another 4xx | the address is not that of a registry: the job stops |
+//! | 5xx, 408, 429, or none | it is away: it is waited for |
+
+mod client;
+mod pause;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use serde::Deserialize;
+
+use self::client::{Client, Failed, Reply};
+use self::pause::Pause;
+use crate::Error;
+
+/// Answers of so many ids are kept.
+const MAX_ANSWERS: usize = 10_000;
+
+/// A schema may refer to so many others, directly or not.
+const MAX_REFERENCES: usize = 100;
+
+/// Where a registry is, and how it is spoken to.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct RegistryOptions {
+    /// `http://host:port/path` or `https://…`, without user and password.
+    pub url: String,
+    /// The name of a user, for basic authentication.
+    pub user: Option<String>,
+    /// Their password.
+    pub password: Option<String>,
+    /// A file with the certificates (PEM) that may sign the registry's; by default those that the system trusts.
+    pub ca: Option<PathBuf>,
+}
+
+/// Shows no password.
+impl std::fmt::Debug for RegistryOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RegistryOptions").field("url", &self.url).field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+/// What a registry knows of an id.
+#[derive(Debug, Clone)]
+pub(crate) enum Answer {
+    /// The Avro schema of this text, and those that it refers to.
+    Schema { text: String, references: Vec<String> },
+    /// A schema of another language, or one that refers to what is not there: why it is of no use.
+    Unreadable(String),
+    /// Nothing.
+    Unknown,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// The registry is away; the same question may be answered later.
+    Away,
+    /// A person has to change something.
+    Lasting(Error),
+}
+
+/// A registry and what it has said so far.
+pub(crate) struct Registry {
+    client: Client,
+    known: Mutex<Known>,
+}
+
+/// What is remembered.
+struct Known {
+    answers: HashMap<u32, Answer>,
+    pause: Pause,
+}
+
+impl Registry {
+    /// Prepares to ask a registry for whoever `thing` names. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// The address or the file of certificates is wrong.
+    pub(crate) fn open(thing: &str, options: &RegistryOptions) -> Result<Registry, Error> {
+        let client = Client::new(thing, options)?;
+        let pause = Pause::new(thing, &options.url);
+        Ok(Registry { client, known: Mutex::new(Known { answers: HashMap::new(), pause }) })
+    }
+
+    /// Makes one that knows these schemas and is never asked.
+    #[cfg(test)]
+    pub(crate) fn known(schemas: &[(u32, &str)]) -> Registry {
+        let options = RegistryOptions { url: "http://localhost".to_owned(), ..RegistryOptions::default() };
+        let registry = Registry::open("source 's'", &options).expect("a url");
+        let mut known = registry.known.lock().expect("not poisoned");
+        for (id, text) in schemas {
+            known.answers.insert(*id, Answer::Schema { text: (*text).to_owned(), references: Vec::new() });
+        }
+        // Small ids are of tests; what they do not know, nobody does.
+        for id in 0..10 {
+            known.answers.entry(id).or_insert(Answer::Unknown);
+        }
+        drop(known);
+        registry
+    }
+
+    /// Returns what the registry knows of an id.
+    pub(crate) fn schema(&self, id: u32) -> Result<Answer, Trouble> {
+        // One at a time: the others would ask the same.
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(answer) = known.answers.get(&id) {
+            return Ok(answer.clone());
+        }
+        let answer = known.pause.attempt(|| self.fetch(id))?;
+        if known.answers.len() >= MAX_ANSWERS {
+            known.answers.clear();
+        }
+        known.answers.insert(id, answer.clone());
+        Ok(answer)
+    }
+
+    /// Registers a schema under a subject, unless it is there already, and returns its id.
+    pub(crate) fn register(&self, subject: &str, schema: &str) -> Result<u32, Trouble> {
+        #[derive(Deserialize)]
+        struct Registered {
+            id: u32,
+        }
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let body = serde_json::json!({ "schema": schema }).to_string();
+        let reply = known.pause.attempt(|| self.client.post(&["subjects", subject, "versions"], &body))?;
+        match reply {
+            Reply::Found(text) => {
+                self.client.parse::<Registered>(&text).map(|registered| registered.id).map_err(Trouble::Lasting)
+            }
+            Reply::Refused(why) => Err(Trouble::Lasting(self.client.refused(subject, &why))),
+            Reply::Missing => Err(Trouble::Lasting(self.client.refused(subject, "it takes no schemas"))),
+        }
+    }
+
+    fn fetch(&self, id: u32) -> Result<Answer, Failed> {
+        let text = match self.client.get(&["schemas", "ids", &id.to_string()])? {
+            Reply::Found(text) => text,
+            Reply::Missing | Reply::Refused(_) => return Ok(Answer::Unknown),
+        };
+        let found: Found = self.client.parse(&text).map_err(Failed::Lasting)?;
+        let mut references = Vec::new();
+        match self.collect(&found, &mut references)? {
+            Some(missing) => Ok(Answer::Unreadable(missing)),
+            None => Ok(Answer::Schema { text: found.schema, references }),
+        }
+    }
+
+    /// Adds the texts that a schema refers to, innermost first; returns why that cannot be done.
+    fn collect(&self, found: &Found, texts: &mut Vec<String>) -> Result<Option<String>, Failed> {
+        if let Some(language) = found.language.as_deref().filter(|&language| language != "AVRO") {
+            return Ok(Some(format!("it is {language}, not Avro")));
+        }
+        for Reference { subject, version } in &found.references {
+            if texts.len() >= MAX_REFERENCES {
+                return Ok(Some(format!("it refers to more than {MAX_REFERENCES} schemas")));
+            }
+            let Reply::Found(text) = self.client.get(&["subjects", subject, "versions", &version.to_string()])? else {
+                return Ok(Some(format!("it refers to version {version} of '{subject}', which is not there")));
+            };
+            let inner: Found = self.client.parse(&text).map_err(Failed::Lasting)?;
+            if let Some(problem) = self.collect(&inner, texts)? {
+                return Ok(Some(problem));
+            }
+            if !texts.contains(&inner.schema) {
+                texts.push(inner.schema);
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// A schema as a registry tells it.
+#[derive(Deserialize)]
+struct Found {
+    schema: String,
+    #[serde(rename = "schemaType")]
+    language: Option<String>,
+    #[serde(default)]
+    references: Vec<Reference>,
+}
+
+/// Another schema that one refers to.
+#[derive(Deserialize)]
+struct Reference {
+    subject: String,
+    version: u32,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+//! A registry of our own that answers as it is told.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::*;
+
+/// Answers each request with what `answer` says of its first line and its headers; counts the requests.
+struct Server {
+    url: String,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Server {
+    fn start(answer: impl Fn(&str, &str) -> (u16, String) + Send + 'static) -> Server {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let url = format!("http://{}/base", listener.local_addr().expect("an address"));
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                count.fetch_add(1, Ordering::SeqCst);
+                respond(stream.expect("a connection"), &answer);
+            }
+        });
+        Server { url, asked }
+    }
+
+    fn registry(&self) -> Registry {
+        let options = RegistryOptions { url: self.url.clone(), ..RegistryOptions::default() };
+        Registry::open("source 's'", &options).expect("a url")
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+fn respond(mut stream: TcpStream, answer: &dyn Fn(&str, &str) -> (u16, String)) {
+    let mut reader = BufReader::new(stream.try_clone().expect("a stream"));
+    let (mut first, mut headers, mut length) = (String::new(), String::new(), 0);
+    reader.read_line(&mut first).expect("a request");
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).expect("a header");
+        if let Some((_, value)) = line.split_once(':').filter(|(name, _)| name.eq_ignore_ascii_case("content-length")) {
+            length = value.trim().parse().expect("a length");
+        }
+        if line.trim().is_empty() {
+            break;
+        }
+        headers.push_str(&line);
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).expect("a body");
+    let (status, text) = answer(first.trim(), &headers);
+    let head = format!("HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", text.len());
+    // Whoever has seen enough may have gone.
+    let _ = stream.write_all(format!("{head}{text}").as_bytes());
+}
+
+fn lasting(result: Result<Answer, Trouble>) -> String {
+    match result {
+        Err(Trouble::Lasting(error)) => error.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_schema_is_asked_for_once_and_so_is_one_that_is_not_there() {
+    let server = Server::start(|request, _| match request {
+        "GET /base/schemas/ids/7 HTTP/1.1" => (200, r#"{"schema":"\"string\""}"#.to_owned()),
+        _ => (404, r#"{"error_code":40403,"message":"none"}"#.to_owned()),
+    });
+    let registry = server.registry();
+    for _ in 0..3 {
+        assert!(
+            matches!(registry.schema(7), Ok(Answer::Schema { text, references }) if text == "\"string\"" && references.is_empty())
+        );
+        assert!(matches!(registry.schema(8), Ok(Answer::Unknown)));
+    }
+    assert_eq!(server.asked(), 2);
+}
+
+#[test]
+fn a_registry_that_is_away_is_asked_again_after_longer_and_longer_pauses() {
+    let begin = Instant::now();
+    let server = Server::start(move |_, _| match begin.elapsed() < Duration::from_millis(1200) {
+        true => (503, "busy".to_owned()),
+        false => (200, r#"{"schema":"\"long\""}"#.to_owned()),
+    });
+    let registry = server.registry();
+    while let Err(trouble) = registry.schema(1) {
+        assert!(matches!(trouble, Trouble::Away) && begin.elapsed() < Duration::from_secs(20), "{trouble:?}");
+        thread::sleep(Duration::from_millis(1));
+    }
+    // At least 0.1, 0.2, 0.4, 0.8 s between them.
+    assert!((2..=6).contains(&server.asked()), "{}", server.asked());
+}
+
+#[test]
+fn nobody_at_the_address_is_waited_for() {
+    let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port").local_addr().expect("an address");
+    let options = RegistryOptions { url: format!("http://{address}"), ..RegistryOptions::default() };
+    let registry = Registry::open("source 's'", &options).expect("a url");
+    assert!(matches!(registry.schema(1), Err(Trouble::Away)));
+}
+
+#[test]
+fn credentials_are_sent_and_never_shown() {
+    let server = Server::start(|_, headers| match headers.to_lowercase().contains("basic ywxpy2u6ahvudgvymg==") {
+        true => (200, r#"{"schema":"\"int\""}"#.to_owned()),
+        false => (401, String::new()),
+    });
+    let with = |password: &str| {
+        let (user, password) = (Some("alice".to_owned()), Some(password.to_owned()));
+        let options = RegistryOptions { url: server.url.clone(), user, password, ca: None };
+        assert!(!format!("{options:?}").contains("hunter"));
+        Registry::open("source 's'", &options).expect("a url").schema(1)
+    };
+    assert!(with("hunter2").is_ok());
+    let error = lasting(with("hunter3"));
+    assert!(error.contains("refuses the credentials (status 401)") && !error.contains("hunter"), "{error}");
+}
+
+#[test]
+fn what_is_no_registry_is_said_to_be_none() {
+    for (status, text) in [(404, "<html>not found</html>"), (200, "<html>hello</html>"), (400, "")] {
+        let server = Server::start(move |_, _| (status, text.to_owned()));
+        let error = lasting(server.registry().schema(1));
+        assert!(error.contains("there is no schema registry at http://127.0.0.1"), "{error}");
+    }
+    for url in ["registry:8081", "ftp://x", "http://"] {
+        let options = RegistryOptions { url: url.to_owned(), ..RegistryOptions::default() };
+        assert!(Registry::open("source 's'", &options).is_err(), "{url}");
+    }
+}
+
+#[test]
+fn schemas_that_refer_to_others_come_with_them() {
+    let server = Server::start(|request, _| {
+        let text = match request.split(' ').nth(1) {
+            Some("/base/schemas/ids/1") => {
+                r#"{"schema":"outer","references":[{"name":"x","subject":"a/b","version":2},{"name":"y","subject":"c","version":1}]}"#
+            }
+            Some("/base/subjects/a%2Fb/versions/2") => {
+                r#"{"schema":"middle","references":[{"name":"y","subject":"c","version":1}]}"#
+            }
+            Some("/base/subjects/c/versions/1") => r#"{"schema":"inner","schemaType":"AVRO"}"#,
+            Some("/base/schemas/ids/2") => r#"{"schema":"{}","schemaType":"JSON"}"#,
+            Some("/base/schemas/ids/3") => r#"{"schema":"o","references":[{"name":"x","subject":"gone","version":1}]}"#,
+            _ => return (404, r#"{"error_code":40401}"#.to_owned()),
+        };
+        (200, text.to_owned())
+    });
+    let registry = server.registry();
+    let Ok(Answer::Schema { text, references }) = registry.schema(1) else { panic!("a schema") };
+    assert_eq!((text.as_str(), references), ("outer", vec!["inner".to_owned(), "middle".to_owned()]));
+    assert!(matches!(registry.schema(2), Ok(Answer::Unreadable(what)) if what == "it is JSON, not Avro"));
+    assert!(matches!(registry.schema(3), Ok(Answer::Unreadable(what)) if what.contains("version 1 of 'gone'")));
+}
+
+#[test]
+fn a_schema_that_is_not_compatible_is_refused_in_the_registrys_words() {
+    let server = Server::start(|request, _| match request {
+        "POST /base/subjects/topic-value/versions HTTP/1.1" => (200, r#"{"id":12}"#.to_owned()),
+        _ => (409, r#"{"error_code":409,"message":"field 'n' is gone"}"#.to_owned()),
+    });
+    let registry = server.registry();
+    assert!(matches!(registry.register("topic-value", "{}"), Ok(12)));
+    let Err(Trouble::Lasting(error)) = registry.register("other-value", "{}") else { panic!("an error") };
+    assert!(error.to_string().contains("refuses the schema of the rows for 'other-value': field 'n' is gone; "), "{error}");
+}
