@@ -130,7 +130,9 @@ impl Work<'_> {
     }
 
     fn flush(&mut self) -> Result<(), Error> {
-        let group = std::mem::take(&mut self.group);
+        let mut group = std::mem::take(&mut self.group);
+        // An archive may have an order of its own: a topic reads partition by partition.
+        group.sort_by(|one, other| one.place.cmp(&other.place));
         if !group.is_empty() && !self.replay.dry {
             self.target.put(&group, self.replay.at)?;
         }
