@@ -63,6 +63,11 @@ fn role(job: &Job, plan: &Plan, sink: &SinkSpec) -> Result<Role, job::Error> {
     };
     let appends = |input: Input| plan.is_append_only(input);
     let scheme = sink.url.split("://").next().unwrap_or_default();
+    let is_keyless = |input: Input| !appends(input) && plan.table(input).key.is_empty();
+    if inputs.iter().any(|&input| is_keyless(input)) {
+        let what = format!("cannot hold {}, whose rows change and have no key", names(&is_keyless));
+        return Err(refuse(what, "select the columns that tell its rows apart, or name them with key = […] in the view"));
+    }
     let is_database = matches!(scheme, "postgres" | "postgresql" | "sqlite");
     let rows = inputs.iter().filter(|&&input| appends(input)).count();
     match inputs.as_slice() {
@@ -126,6 +131,9 @@ FROM tumble(clicks, INTERVAL '1 minute') GROUP BY window_start, window_end
 [view.plain]
 sql = \"SELECT event_time, user_id FROM clicks WHERE user_id <> 'x'\"
 
+[view.numbers]
+sql = \"SELECT hits FROM hits\"
+
 [sink.s]
 ";
 
@@ -150,6 +158,10 @@ sql = \"SELECT event_time, user_id FROM clicks WHERE user_id <> 'x'\"
     fn sinks_that_cannot_hold_what_they_read_are_refused() {
         for (sink, expected) in [
             (
+                "url = \"sqlite://x\"\nviews = [\"numbers\"]",
+                "sink 's' cannot hold 'numbers', whose rows change and have no key\n  select the columns that tell its rows apart, or name them with key = […] in the view",
+            ),
+            (
                 "url = \"parquet://x\"\nviews = [\"hits\"]",
                 "sink 's' cannot hold 'hits', whose rows change: a lake only appends\n  use postgres://, sqlite://, kafka://, file:// or console://",
             ),
@@ -163,7 +175,7 @@ sql = \"SELECT event_time, user_id FROM clicks WHERE user_id <> 'x'\"
             ),
         ] {
             let error = roles_of(sink).expect_err(sink);
-            assert!(error.starts_with(&format!("x.toml:16:7: {expected}\n")), "{error}");
+            assert!(error.starts_with(&format!("x.toml:19:7: {expected}\n")), "{error}");
         }
     }
 

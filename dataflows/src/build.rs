@@ -11,7 +11,7 @@
 
 mod streams;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
@@ -26,14 +26,17 @@ use crate::changes::{Appended, Delta, Partial, Side};
 use crate::epochs::sequencer::{Feedbacks, Options, sequencer};
 use crate::epochs::{Report, Seal, Tick};
 use crate::keys::{KeyCodec, hashes_of};
-use crate::lower::{Component, Fold, Lowered, Role};
+use crate::lower::{Component, Fold, FoldInput, Lowered, Pairs, Role};
 use crate::operators::append::{AppendOutlet, append};
 use crate::operators::drain::{Inputs, SinkEpoch, drain};
 use crate::operators::fold::{self, fold};
+use crate::operators::gather::{Gather, Gathering};
 use crate::operators::keep::{Contribution, Keeper, Kept, Target};
 use crate::operators::map::map;
-use crate::operators::partial::{Announcement, partial};
-use crate::operators::preaggregate::Context;
+use crate::operators::packing::Packing;
+use crate::operators::pairs::PairMaker;
+use crate::operators::partial::{Announcement, Sum, partial};
+use crate::operators::preaggregate::{Context, Preaggregate};
 use crate::operators::rank::{RankMaker, Ranker, rank};
 use crate::operators::regroup::{regroup, remap};
 use crate::operators::rows::RowMaker;
@@ -201,7 +204,7 @@ impl<'s> Graph<'s> {
     /// Tells whether a fold has been built: then all its views, or the contributions of its values, have streams.
     fn is_built(&self, fold: &Fold) -> bool {
         fold.components.iter().all(|component| match component.role {
-            Role::Rows(_) | Role::Ranks { .. } => self.deltas.contains_key(&component.view),
+            Role::Rows(_) | Role::Ranks { .. } | Role::Pairs(_) => self.deltas.contains_key(&component.view),
             Role::Contribution { fold, .. } => !self.contributions[fold].is_empty(),
         })
     }
@@ -249,28 +252,34 @@ impl<'s> Graph<'s> {
         self.stamped.entry(source).or_insert_with(|| stamp(batches, self.ticks.clone())).clone()
     }
 
-    /// Builds a fold, unless the view that it reads is still missing.
+    /// Builds a fold, unless a view that it reads is still missing.
     fn build_fold(&mut self, lowered: &Lowered, index: usize) -> bool {
         let planned = &lowered.folds[index];
+        let is_there = |input: &FoldInput| match input.input {
+            Input::Source(_) => true,
+            Input::View(view) => self.deltas.contains_key(&view),
+        };
+        if !planned.inputs.iter().all(is_there) {
+            return false;
+        }
         let name = fold_name(&self.plan, planned);
         let codec = Arc::new(KeyCodec::new(&key_types(planned)));
-        let context = Arc::new(self.context(planned, name.clone(), Arc::clone(&codec)));
+        let begin = self.announcement(planned.inputs.iter().map(|input| input.input));
         let mut partials = std::mem::take(&mut self.contributions[index]);
-        if planned.components.iter().any(|component| component.feed.is_some()) {
-            match planned.input {
-                Input::Source(number) => {
-                    let input = self.input(number, planned.stamped);
-                    let built = partial(self.scope, self.announcement(planned.input), context, input, self.seals.clone());
-                    partials.push(built.partials);
-                    self.sides.push(built.sides);
-                }
-                Input::View(input) => {
-                    let Some(deltas) = self.deltas.get(&input).cloned() else { return false };
-                    let (built, sides) = regroup(&self.plan.views[input], input, context, deltas);
-                    partials.push(built);
-                    self.sides.push(sides);
+        match planned.components.as_slice() {
+            [Component { view, role: Role::Pairs(pairs), .. }] => {
+                for (number, input) in planned.inputs.iter().enumerate() {
+                    let gathering = Arc::new(self.gathering(*view, number, pairs, input));
+                    let new = move || Gather::new(Arc::clone(&gathering));
+                    partials.push(self.feed(&format!("{name}, side {number}"), input, begin.clone(), new));
                 }
             }
+            components if components.iter().any(|component| component.feed.is_some()) => {
+                let context = Arc::new(self.context(planned, name.clone(), Arc::clone(&codec)));
+                let new = move || Preaggregate::new(Arc::clone(&context));
+                partials.push(self.feed(&name, &planned.inputs[0], begin.clone(), new));
+            }
+            _ => {}
         }
         let Some(ranked) = self.rankings(planned, &name, &codec) else { return false };
         partials.extend(ranked);
@@ -278,13 +287,13 @@ impl<'s> Graph<'s> {
         let (keys, views) = (Arc::clone(&self.keys), planned.components.iter().map(|c| c.view).collect::<Vec<_>>());
         let keys = Box::new(move |change| views.iter().for_each(|&view| keys(Input::View(view), change)));
         let partials = self.scope.concatenate(partials);
-        let options = self.fold_options(index, name, self.announcement(planned.input), keys);
+        let options = self.fold_options(index, name, begin, keys);
         let folded = fold(self.scope, options, keeper, partials, self.seals.clone());
         self.sides.push(folded.sides);
         self.kept.push(folded.saved);
         for component in &planned.components {
             match component.role {
-                Role::Rows(_) | Role::Ranks { .. } => {
+                Role::Rows(_) | Role::Ranks { .. } | Role::Pairs(_) => {
                     let view = component.view;
                     self.deltas.insert(view, folded.deltas.clone().filter(move |delta| delta.view == view));
                 }
@@ -301,7 +310,7 @@ impl<'s> Graph<'s> {
     fn rankings(&self, planned: &Fold, name: &str, codec: &Arc<KeyCodec>) -> Option<Vec<Stream<'s, Epoch, Vec<Partial>>>> {
         let mut partials = Vec::new();
         for (component, role) in planned.components.iter().map(|component| &component.role).enumerate() {
-            let (Role::Ranks { ranking, .. }, Input::View(view)) = (role, planned.input) else { continue };
+            let (Role::Ranks { ranking, .. }, Input::View(view)) = (role, planned.inputs[0].input) else { continue };
             let deltas = self.deltas.get(&view)?.clone();
             let shapes = planned.components.iter().map(|component| component.shape.clone()).collect();
             let (name, ranking, codec) = (name.to_owned(), (**ranking).clone(), Arc::clone(codec));
@@ -311,11 +320,31 @@ impl<'s> Graph<'s> {
         Some(partials)
     }
 
-    /// Returns the watermark by which an input goes: over several sources the least.
-    fn announcement(&self, input: Input) -> Announcement {
-        let sources: Vec<usize> = self.plan.sources_of(input).into_iter().collect();
+    /// Adds up the rows of an input for a fold; `new` begins the sum of an epoch.
+    fn feed<S: Sum + 'static>(
+        &mut self,
+        name: &str,
+        input: &FoldInput,
+        begin: Announcement,
+        new: impl Fn() -> S + 'static,
+    ) -> Stream<'s, Epoch, Vec<Partial>> {
+        let (partials, sides) = match input.input {
+            Input::Source(number) => {
+                let batches = self.input(number, input.stamped);
+                let built = partial(self.scope, (name, begin), new, batches, self.seals.clone());
+                (built.partials, built.sides)
+            }
+            Input::View(view) => regroup(name, (&self.plan.views[view], view), new, self.deltas[&view].clone()),
+        };
+        self.sides.push(sides);
+        partials
+    }
+
+    /// Returns the watermark by which these inputs go together: of all their sources the least.
+    fn announcement(&self, inputs: impl IntoIterator<Item = Input>) -> Announcement {
+        let sources: BTreeSet<usize> = inputs.into_iter().flat_map(|input| self.plan.sources_of(input)).collect();
         let watermark = sources.iter().map(|&source| self.first.1[source]).min().unwrap_or(Timestamp::MAX);
-        Announcement { sources, epoch: self.first.0, watermark }
+        Announcement { sources: sources.into_iter().collect(), epoch: self.first.0, watermark }
     }
 
     fn fold_options(&self, index: usize, name: String, begin: Announcement, keys: Box<dyn Fn(i64)>) -> fold::Options {
@@ -326,19 +355,35 @@ impl<'s> Graph<'s> {
     }
 
     fn context(&self, planned: &Fold, name: String, codec: Arc<KeyCodec>) -> Context {
-        let time_column = match planned.input {
+        let FoldInput { input, keys, key_time_bound, .. } = &planned.inputs[0];
+        let time_column = match *input {
             Input::Source(source) => self.plan.sources[source].time_column,
             Input::View(_) => None,
         };
         Context {
             name,
-            source: self.plan.name_of(planned.input).to_owned(),
+            source: self.plan.name_of(*input).to_owned(),
             time_column,
-            keys: planned.keys.clone(),
-            key_time_bound: planned.key_time_bound,
+            keys: keys.clone(),
+            key_time_bound: *key_time_bound,
             codec,
             components: planned.components.clone(),
             views: planned.components.iter().map(|component| self.plan.views[component.view].shown_name().to_owned()).collect(),
+        }
+    }
+
+    fn gathering(&self, view: usize, number: usize, pairs: &Pairs, input: &FoldInput) -> Gathering {
+        let side = &pairs.join.sides[number];
+        let types: Vec<DataType> = side.keys.iter().map(|key| key.data_type.clone()).collect();
+        Gathering {
+            view,
+            name: self.plan.views[view].shown_name().to_owned(),
+            number,
+            input: self.plan.name_of(input.input).to_owned(),
+            side: side.clone(),
+            rule: pairs.join.rule,
+            codec: KeyCodec::new(&types),
+            packing: Packing::new(&side.columns),
         }
     }
 
@@ -352,6 +397,10 @@ impl<'s> Graph<'s> {
                 let view = &self.plan.views[component.view];
                 let Input::View(input) = view.inputs[0] else { unreachable!("the planner ranks the rows of views") };
                 Target::Ranks(Box::new(RankMaker::new(view, component.view, &self.plan.views[input], *retracts)))
+            }
+            Role::Pairs(pairs) => {
+                let name = self.plan.views[component.view].shown_name().to_owned();
+                Target::Pairs(Box::new(PairMaker::new(component.view, name, (**pairs).clone())))
             }
             &Role::Contribution { fold, component: to, accumulator } => {
                 let group = &lowered.folds[fold];
@@ -399,12 +448,15 @@ fn folds_before(folds: &[Fold], fold: usize) -> impl Iterator<Item = usize> + us
 }
 
 fn key_types(fold: &Fold) -> Vec<DataType> {
-    fold.keys.iter().map(|key| key.data_type.clone()).collect()
+    fold.inputs[0].keys.iter().map(|key| key.data_type.clone()).collect()
 }
 
-/// Names a fold by its input and keys.
+/// Names a fold by its input and keys, that of a join by its view.
 pub(crate) fn fold_name(plan: &Plan, fold: &Fold) -> String {
-    let input = plan.name_of(fold.input);
-    let keys: Vec<&str> = fold.keys.iter().map(|key| key.text.as_str()).collect();
-    format!("{input} by [{}]", keys.join(", "))
+    if let [Component { view, role: Role::Pairs(_), .. }] = fold.components.as_slice() {
+        return format!("join {}", plan.views[*view].table.name);
+    }
+    let FoldInput { input, keys, .. } = &fold.inputs[0];
+    let keys: Vec<&str> = keys.iter().map(|key| key.text.as_str()).collect();
+    format!("{} by [{}]", plan.name_of(*input), keys.join(", "))
 }

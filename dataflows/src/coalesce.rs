@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use freshet_model::{Commit, Epoch, Rejects, TableSchema, Timestamp, ViewChanges};
+use freshet_model::{Commit, Epoch, Rejects, Timestamp, ViewChanges};
 
 use crate::appending::Appending;
 use crate::changes::{Delta, Side};
@@ -10,7 +10,7 @@ use crate::epochs::Seal;
 use crate::keys::RowCodec;
 use crate::ledger::Ledger;
 use crate::operators::drain::SinkEpoch;
-use crate::plan::{Input, Plan};
+use crate::plan::{Input, Plan, View};
 
 /// The epochs of one table sink that have not been committed.
 pub struct Coalescer {
@@ -33,6 +33,7 @@ struct Changing {
     view: usize,
     key_codec: RowCodec,
     row_codec: RowCodec,
+    trusts_key: bool,
     /// The row that each changed key has now, or `None` if it has none any more.
     changed: HashMap<Vec<u8>, Option<Vec<u8>>>,
 }
@@ -42,7 +43,7 @@ impl Coalescer {
     #[must_use]
     pub fn new(plan: &Plan, tables: &[Input]) -> Coalescer {
         let table = |&input: &Input| match input {
-            Input::View(view) if !plan.is_append_only(input) => Table::Changing(Changing::new(view, &plan.views[view].table)),
+            Input::View(view) if !plan.is_append_only(input) => Table::Changing(Changing::new(view, &plan.views[view])),
             _ => Table::Appending(Appending::new(&plan.table(input))),
         };
         let tables = tables.iter().map(table).collect();
@@ -55,7 +56,11 @@ impl Coalescer {
             Rejects { epoch: epoch.epoch, processing_time: epoch.seal.processing_time, late: Vec::new(), dead: Vec::new() };
         self.newest = Some((epoch.epoch, epoch.seal));
         // What is gone first: a row that replaces another of the same key must be left standing.
-        let (gone, now): (Vec<Delta>, Vec<Delta>) = epoch.deltas.into_iter().partition(|delta| delta.diff < 0);
+        let (gone, mut now): (Vec<Delta>, Vec<Delta>) = epoch.deltas.into_iter().partition(|delta| delta.diff < 0);
+        if self.tables.iter_mut().filter_map(Table::changing).any(|table| table.trusts_key) {
+            // Of rows that have the same key nonetheless the greatest stands, whichever came first.
+            now.sort_unstable_by(|one, other| one.row.cmp(&other.row));
+        }
         for delta in gone.into_iter().chain(now) {
             let mut changing = self.tables.iter_mut().filter_map(Table::changing);
             let Some(table) = changing.find(|table| table.view == delta.view) else { continue };
@@ -112,9 +117,10 @@ impl Table {
 }
 
 impl Changing {
-    fn new(view: usize, table: &TableSchema) -> Changing {
+    fn new(index: usize, view: &View) -> Changing {
+        let View { table, trusts_key, .. } = view;
         let (key_codec, row_codec) = (RowCodec::new(table.key_arrow()), RowCodec::new(table.arrow()));
-        Changing { view, key_codec, row_codec, changed: HashMap::new() }
+        Changing { view: index, key_codec, row_codec, trusts_key: *trusts_key, changed: HashMap::new() }
     }
 
     fn commit(&mut self, index: usize) -> Option<ViewChanges> {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::build::fold_name;
 use crate::lower::{Component, Fold, Lowered, Role, lower};
-use crate::plan::{Body, Derived, Emit, Input, Order, Plan};
+use crate::plan::{Body, Derived, Emit, Input, Join, JoinKind, Order, Plan, View};
 use crate::state::{Kind, Shape};
 
 /// Describes the dataflow as text: each source, each fold with the state that it keeps of a key, each row-wise view, and what to know before running it.
@@ -99,6 +99,10 @@ fn write_union(out: &mut String, depth: usize, plan: &Plan, view: usize) {
 }
 
 fn write_fold(out: &mut String, depth: usize, plan: &Plan, lowered: &Lowered, fold: &Fold) {
+    if let [Component { view, role: Role::Pairs(pairs), .. }] = fold.components.as_slice() {
+        write_join(out, depth, plan, *view, &pairs.join);
+        return;
+    }
     line(out, depth, &format!("fold {}, one state a key", fold_name(plan, fold)));
     for component in &fold.components {
         line(out, depth + 1, &format!("{}: {}", plan.views[component.view].table.name, state(component)));
@@ -120,6 +124,52 @@ fn write_fold(out: &mut String, depth: usize, plan: &Plan, lowered: &Lowered, fo
     }
 }
 
+fn write_join(out: &mut String, depth: usize, plan: &Plan, view: usize, join: &Join) {
+    let View { table, inputs, .. } = &plan.views[view];
+    let kind = match join.rule.kind {
+        JoinKind::Inner => "join",
+        JoinKind::Left => "left join",
+        JoinKind::Full => "full join",
+        JoinKind::Semi => "semi join",
+        JoinKind::Anti => "anti join",
+    };
+    let names = [plan.name_of(inputs[0]), plan.name_of(inputs[1])];
+    line(out, depth, &format!("{kind} {} and {}, rows of both sides by key", names[0], names[1]));
+    let keys = join.sides[0].keys.iter().zip(&join.sides[1].keys).map(|(left, right)| format!("{left:?} = {right:?}"));
+    line(out, depth + 1, &format!("on {}", keys.collect::<Vec<_>>().join(" and ")));
+    if let [Some(left), Some(right)] = [&join.sides[0].time, &join.sides[1].time] {
+        line(
+            out,
+            depth + 1,
+            &format!("with {right:?} between {left:?}{} and {left:?}{}", shift(join.rule.band.0), shift(join.rule.band.1)),
+        );
+    }
+    for (number, side) in join.sides.iter().enumerate() {
+        let name = if number == 0 { "left" } else { "right" };
+        let kept = match (join.rule.kept_for(number), &side.time) {
+            (Some(kept), Some(time)) => format!("kept until {} behind {time:?}", seconds(kept)),
+            _ => "kept for ever".to_owned(),
+        };
+        line(out, depth + 1, &format!("{name}: {:?} of {}, {kept}", side.columns, names[number]));
+        if let Some(filter) = &side.filter {
+            line(out, depth + 2, &format!("where {filter:?}"));
+        }
+    }
+    let filter = join.output.filter.as_ref().map_or(String::new(), |filter| format!(" where {filter:?}"));
+    line(out, depth + 1, &format!("→ rows of {}{filter}: {:?}", table.name, join.output.project));
+}
+
+/// Writes what is added to a time.
+fn shift(micros: i64) -> String {
+    match micros {
+        0 => String::new(),
+        i64::MIN => " - any time".to_owned(),
+        i64::MAX => " + any time".to_owned(),
+        micros if micros < 0 => format!(" - {}", seconds(-micros)),
+        micros => format!(" + {}", seconds(micros)),
+    }
+}
+
 /// Says what is kept of a key, and until when.
 fn state(component: &Component) -> String {
     // What says whether a row has been sent is nobody's aggregate.
@@ -135,6 +185,7 @@ fn state(component: &Component) -> String {
         Shape::Sessions(rule) => {
             format!("first and last event and {kept} of each session, until twice the gap of {}", seconds(rule.gap))
         }
+        Shape::Join(_) => "rows of both sides".to_owned(),
         Shape::Group => format!("{kept}, for ever unless the key holds a window's end"),
         Shape::Ranking(limit) => {
             format!("all rows in their order, the first {limit} shown; for ever unless the key holds a window's end")
@@ -153,6 +204,7 @@ fn result(plan: &Plan, lowered: &Lowered, component: &Component) -> String {
             let order = ranking.order.iter().map(name).collect::<Vec<_>>().join(", ");
             format!("→ rows of {} with their ranks by {order}", plan.views[component.view].table.name)
         }
+        Role::Pairs(_) => format!("→ rows of {}", plan.views[component.view].table.name),
         Role::Rows(rows) => {
             let when = if rows.emit == Emit::Final { "once, when closed" } else { "after each epoch" };
             let having = rows.output.filter.as_ref().map_or(String::new(), |filter| format!(" having {filter:?}"));
@@ -200,13 +252,15 @@ pub fn graphviz(plan: &Plan) -> String {
     for fold in &lowered.folds {
         let name = format!("fold {}", fold_name(plan, fold));
         node(&mut out, &name, "cylinder");
-        if fold.components.iter().any(|component| component.feed.is_some() || matches!(component.role, Role::Ranks { .. })) {
-            edge(&mut out, &place(plan, fold.input), &name);
+        let is_fed =
+            |component: &Component| component.feed.is_some() || matches!(component.role, Role::Pairs(_) | Role::Ranks { .. });
+        if fold.components.iter().any(is_fed) {
+            fold.inputs.iter().for_each(|input| edge(&mut out, &place(plan, input.input), &name));
         }
         for component in &fold.components {
             let to = match component.role {
                 Role::Contribution { fold, .. } => format!("fold {}", fold_name(plan, &lowered.folds[fold])),
-                Role::Rows(_) | Role::Ranks { .. } => place(plan, Input::View(component.view)),
+                Role::Rows(_) | Role::Ranks { .. } | Role::Pairs(_) => place(plan, Input::View(component.view)),
             };
             edge(&mut out, &name, &to);
         }
@@ -236,4 +290,43 @@ fn edge(out: &mut String, from: &str, to: &str) {
 
 fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use freshet_model::Column;
+
+    use super::*;
+    use crate::plan::{LatePolicy, SourcePlan};
+    use crate::sql::{ViewDefinition, plan};
+
+    #[test]
+    fn a_join_shows_its_keys_its_bounds_and_what_it_keeps_below_the_view_that_it_is_made_for() {
+        let column = |name: &str, kind: &str| Column { name: name.to_owned(), column_type: kind.parse().expect("a type") };
+        let columns = vec![column("time", "timestamp"), column("user_id", "text"), column("amount", "bigint")];
+        let source =
+            |name: &str| SourcePlan { name: name.to_owned(), columns: columns.clone(), time_column: Some(0), derived: None };
+        let sql = "SELECT c.user_id, sum(p.amount) AS paid FROM clicks c JOIN payments p ON c.user_id = p.user_id AND p.amount > 0 \
+             AND p.time BETWEEN c.time AND c.time + INTERVAL '1 hour' GROUP BY c.user_id";
+        let late = LatePolicy::Keep;
+        let view = ViewDefinition { name: "paid".to_owned(), sql: sql.to_owned(), key: Vec::new(), emit: Emit::Changes, late };
+        let plan = plan(&[source("clicks"), source("payments")], &[view]).expect("the view can be planned");
+        let expected = "\
+source clicks (event time: time)
+source payments (event time: time)
+fold paid$1 by [user_id], one state a key
+  paid: an exact integer sum, for ever unless the key holds a window's end
+    → rows of paid after each epoch: [user_id, \"sum(amount)\"]
+  join clicks and payments, rows of both sides by key
+    on user_id = user_id
+    with time between time and time + 3600 s
+    left: [user_id] of clicks, kept until 3600 s behind time
+    right: [amount] of payments, kept until 3600 s behind time
+      where amount > 0
+    → rows of paid$1: [\"c.user_id\", \"p.amount\"]
+warning: view paid: view 'paid' keeps each of its groups for ever, since none has a time at which it is over: add the view's window_end to GROUP BY if old groups may be forgotten
+";
+        assert_eq!(text(&plan), expected);
+        assert!(graphviz(&plan).contains("\"fold join paid$1\" -> \"view paid$1\";"));
+    }
 }

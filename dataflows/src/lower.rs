@@ -4,13 +4,15 @@
 //! fold: their windows, of whatever length, are slots of one state, looked up once. A `count(distinct x)` over windows is a
 //! component of a second fold, keyed by the group and `x`, whose state is the ranges of windows in which the value was seen; each window that
 //! is new to a value contributes one to the group's fold. Contributions go from longer keys to shorter ones, hence never in a circle.
+//!
+//! A join is a fold of its own, which both sides feed.
 
 use arrow::datatypes::DataType;
 use freshet_model::Timestamp;
 
 use crate::plan::{
-    Aggregate, Aggregation, Body, Derived, Emit, Expression, Function, Input, LatePolicy, Map, Plan, Ranking, SourcePlan,
-    TimeBound, View, Window,
+    Aggregate, Aggregation, Body, Derived, Emit, Expression, Function, Input, Join, JoinSide, LatePolicy, Map, Plan, Ranking,
+    SourcePlan, TimeBound, View, Window,
 };
 use crate::state::{Grid, Kind, Rule, Shape};
 
@@ -44,7 +46,16 @@ impl Lowered {
 /// A keyed state.
 #[derive(Debug, Clone)]
 pub struct Fold {
-    /// What it reads.
+    /// What it reads: one input that is grouped, or the two sides of a join.
+    pub inputs: Vec<FoldInput>,
+    /// What is kept of each key.
+    pub components: Vec<Component>,
+}
+
+/// What feeds a fold, and by which keys.
+#[derive(Debug, Clone)]
+pub struct FoldInput {
+    /// The source or view.
     pub input: Input,
     /// Whether an expression reads `processing_time()`.
     pub stamped: bool,
@@ -52,8 +63,6 @@ pub struct Fold {
     pub keys: Vec<Expression>,
     /// The key (as an index into `keys`) that bounds the event time.
     pub key_time_bound: Option<TimeBound>,
-    /// What is kept of each key.
-    pub components: Vec<Component>,
 }
 
 /// One view's part of a fold.
@@ -125,6 +134,8 @@ pub enum Role {
         /// Whether another view reads this one, so that rows that are replaced are sent too.
         retracts: bool,
     },
+    /// They are rows of a join's two sides beside each other.
+    Pairs(Box<Pairs>),
     /// Each window that is new to a key counts one for the group that the key's first columns name.
     Contribution {
         /// Index of the group's fold.
@@ -134,6 +145,15 @@ pub enum Role {
         /// Index of the accumulator.
         accumulator: usize,
     },
+}
+
+/// How rows of two sides become rows of a view.
+#[derive(Debug, Clone)]
+pub struct Pairs {
+    /// The join.
+    pub join: Join,
+    /// Columns of the view that identify a row.
+    pub key: Vec<usize>,
 }
 
 /// How accumulators become rows of a view.
@@ -163,13 +183,14 @@ pub fn lower(plan: &Plan) -> Lowered {
     let dedupes = (0..plan.sources.len()).filter(|&source| is_dedupe(&plan.sources[source])).collect();
     let mut lowered = Lowered { folds: Vec::new(), maps: Vec::new(), unions: Vec::new(), dedupes };
     // Longer keys first, so that a fold stands after those that contribute to it.
-    let (mut wanted, mut rankings) = (Vec::new(), Vec::new());
+    let (mut wanted, mut rankings, mut joins) = (Vec::new(), Vec::new(), Vec::new());
     for (index, view) in plan.views.iter().enumerate() {
         match &view.body {
             Body::Map(_) => lowered.maps.push(index),
             Body::Aggregate(aggregation) => wanted.extend(parts(index, view, aggregation)),
             Body::Rank(ranking) => rankings.push((index, view.inputs[0], ranking)),
             Body::Union => lowered.unions.push(index),
+            Body::Join(join) => joins.push(joined(index, view, join)),
         }
     }
     wanted.sort_by_key(|part| std::cmp::Reverse(part.keys.len()));
@@ -186,7 +207,29 @@ pub fn lower(plan: &Plan) -> Lowered {
         lowered.folds[fold].components[component].role = role;
     }
     rankings.into_iter().for_each(|(view, input, ranking)| lowered.place_ranking(view, input, ranking, is_read(plan, view)));
+    lowered.folds.append(&mut joins);
     lowered
+}
+
+/// Returns the fold of a join.
+fn joined(index: usize, view: &View, join: &Join) -> Fold {
+    let input = |(&input, side): (&Input, &JoinSide)| FoldInput {
+        input,
+        stamped: side.needs_processing_time,
+        keys: side.keys.clone(),
+        key_time_bound: None,
+    };
+    let role = Role::Pairs(Box::new(Pairs { join: join.clone(), key: view.table.key.clone() }));
+    let component = Component {
+        view: index,
+        shape: Shape::Join(join.rule),
+        kinds: Vec::new(),
+        feed: None,
+        horizon: 0,
+        keeps_late: view.late != LatePolicy::Drop,
+        role,
+    };
+    Fold { inputs: view.inputs.iter().zip(&join.sides).map(input).collect(), components: vec![component] }
 }
 
 /// A component that some fold has to hold.
@@ -261,9 +304,12 @@ impl Lowered {
         component: Component,
     ) -> (usize, usize) {
         let texts = |keys: &[Expression]| keys.iter().map(|key| key.text.clone()).collect::<Vec<_>>();
-        let is_same = |fold: &Fold| fold.input == input && fold.stamped == stamped && texts(&fold.keys) == texts(&keys);
+        let is_same = |fold: &Fold| {
+            let [FoldInput { input: other, stamped: also, keys: others, .. }] = &fold.inputs[..] else { return false };
+            *other == input && *also == stamped && texts(others) == texts(&keys)
+        };
         let fold = self.folds.iter().position(is_same).unwrap_or_else(|| {
-            self.folds.push(Fold { input, stamped, keys, key_time_bound, components: Vec::new() });
+            self.folds.push(Fold { inputs: vec![FoldInput { input, stamped, keys, key_time_bound }], components: Vec::new() });
             self.folds.len() - 1
         });
         self.folds[fold].components.push(component);

@@ -12,6 +12,8 @@ use arrow::datatypes::{DataType, SchemaRef};
 use datafusion_physical_expr::PhysicalExpr;
 use freshet_model::{Column, PartitionId, TableSchema};
 
+pub use crate::state::{JoinKind, JoinRule};
+
 use crate::state::{Choice, Steps};
 
 /// A compiled expression, and how it was written.
@@ -162,6 +164,8 @@ pub struct View {
     pub body: Body,
     /// Columns that bound the row's event time, each for itself: none if a row can change at any time.
     pub time_bounds: Vec<TimeBound>,
+    /// Whether the job says that its key tells rows apart, and nothing proves it.
+    pub trusts_key: bool,
     /// What a person should know before running it, such as state that can only grow.
     pub warnings: Vec<String>,
 }
@@ -256,6 +260,8 @@ pub enum Body {
     Map(Map),
     /// One row for each group.
     Aggregate(Aggregation),
+    /// Rows of two inputs side by side.
+    Join(Box<Join>),
     /// The first rows of each partition, with their ranks.
     Rank(Ranking),
     /// The rows of all inputs.
@@ -319,6 +325,34 @@ pub struct Aggregation {
     pub output: Map,
     /// The schema of the row that `output` reads.
     pub row_schema: SchemaRef,
+}
+
+/// Rows of two inputs side by side.
+#[derive(Debug, Clone)]
+pub struct Join {
+    /// What is shown, how far apart in time, and for how long rows are kept.
+    pub rule: JoinRule,
+    /// The left side, and the right one.
+    pub sides: [JoinSide; 2],
+    /// What stands above the join, over the sides' columns one behind the other.
+    pub output: Map,
+    /// The schema of the row that `output` reads.
+    pub row_schema: SchemaRef,
+}
+
+/// One side of a join. Expressions are over its input.
+#[derive(Debug, Clone)]
+pub struct JoinSide {
+    /// Rows for which this is not true take no part.
+    pub filter: Option<Expression>,
+    /// What must equal the other side's keys, none of them NULL.
+    pub keys: Vec<Expression>,
+    /// The time that the rule's band goes by; `None` if it has none.
+    pub time: Option<Expression>,
+    /// The columns that are kept.
+    pub columns: Vec<Expression>,
+    /// Whether an expression reads `processing_time()`.
+    pub needs_processing_time: bool,
 }
 
 /// How event time is cut into windows. All lengths in microseconds.

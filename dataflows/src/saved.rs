@@ -47,7 +47,7 @@ impl Saved {
 fn component_name(plan: &Plan, component: &Component) -> String {
     let view = &plan.views[component.view].table.name;
     match component.role {
-        Role::Rows(_) | Role::Ranks { .. } => view.clone(),
+        Role::Rows(_) | Role::Ranks { .. } | Role::Pairs(_) => view.clone(),
         Role::Contribution { accumulator, .. } => format!("{view}, values of aggregate {accumulator}"),
     }
 }

@@ -33,7 +33,11 @@ fn report(job: &Job, plan: &Plan, roles: &[Role]) -> String {
     }
     for view in plan.views.iter().filter(|view| view.part_of.is_none()) {
         let keys: Vec<&str> = view.table.key.iter().map(|&key| view.table.columns[key].name.as_str()).collect();
-        let key = if keys.is_empty() { "appends".to_owned() } else { format!("key {}", keys.join(", ")) };
+        let key = match (keys.is_empty(), view.table.appends) {
+            (true, true) => "appends".to_owned(),
+            (true, false) => "no key".to_owned(),
+            _ => format!("key {}", keys.join(", ")),
+        };
         let from = format!("from {}", inputs(plan, view).join(", "));
         rows.push(vec!["view".to_owned(), view.table.name.clone(), from, key]);
     }

@@ -50,7 +50,7 @@ impl<'s> Graph<'s> {
         let told = Arc::clone(&self.keys);
         let options = dedupe::Options {
             rule,
-            begin: self.announcement(Input::Source(index)),
+            begin: self.announcement([Input::Source(index)]),
             keys: Box::new(move |change| told(Input::Source(index), change)),
             restore: (self.stores.restore)(state, hashes.clone()),
             save: (self.stores.save)(state, hashes),

@@ -5,6 +5,7 @@
 //!                   │                                  ▲            ├─ regroup, rank ─ partials ─ fold …   (views over views)
 //!                   │                                  │            └─ remap, unite ─ deltas …
 //!                   │                                  └── contributions of distinct counts, from other folds
+//!                   ├─ gather ─ partials ─(by key)─ fold …                                        (each side of a join)
 //!                   ├─ map ─ rows ─┬─ append ─▶ batch sink
 //!                   │              └─(to the sink's worker)─ drain ─▶ table sink
 //!                   └─ dedupe, union ─ batches of streams made from others, as from a source
@@ -16,9 +17,13 @@ mod course;
 pub mod dedupe;
 pub mod drain;
 pub mod fold;
+pub mod gather;
 pub mod keep;
 mod list;
 pub mod map;
+pub mod packing;
+pub mod pairs;
+mod part;
 pub mod partial;
 pub mod planned;
 pub mod preaggregate;

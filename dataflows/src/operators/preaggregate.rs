@@ -8,8 +8,10 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 use datafusion_common::Result;
-use freshet_model::{Batch, DeadLetter, LateEvent, MAX_DEAD_PAYLOAD_BYTES, Offset, PartitionId, Reason, Timestamp};
+use freshet_model::{Batch, LateEvent, Timestamp};
 
+use super::part::{Part, json};
+use super::partial::Sum;
 use crate::changes::{Counts, Partial, Side};
 use crate::expressions::Values;
 use crate::keys::{Interner, KeyCodec};
@@ -53,17 +55,6 @@ pub struct Preaggregate {
 /// Marks a row that no component takes.
 const SKIP: u32 = u32::MAX;
 
-/// Part of a batch, so that a batch can be cut where an expression fails.
-#[derive(Clone)]
-struct Part<'a> {
-    columns: RecordBatch,
-    offsets: &'a [Offset],
-    /// How often each row counts, where rows can be taken back.
-    weights: Option<&'a [i64]>,
-    partition: PartitionId,
-    watermark: Timestamp,
-}
-
 /// A batch's conditions, keys and arguments.
 struct Evaluated {
     keys: Vec<ArrayRef>,
@@ -85,30 +76,19 @@ struct EvaluatedArgument {
     rows: Option<BooleanArray>,
 }
 
-impl Preaggregate {
-    /// Begins with nothing.
-    #[must_use]
-    pub fn new(context: Arc<Context>) -> Preaggregate {
-        let counts = context.components.iter().map(|component| Counts { view: component.view, ..Counts::default() }).collect();
-        let (keys, states, sides, numbers) = (Interner::default(), Vec::new(), Vec::new(), Vec::new());
-        Preaggregate { context, keys, states, counts, sides, watermark: Timestamp::MIN, numbers }
-    }
-
-    /// Takes in a batch of an epoch with this watermark.
-    pub fn take(&mut self, batch: &Batch, watermark: Timestamp) {
+impl Sum for Preaggregate {
+    fn take(&mut self, batch: &Batch, watermark: Timestamp) {
         let (columns, partition) = (batch.columns.clone(), batch.partition);
         self.watermark = watermark;
         self.take_part(&Part { columns, offsets: &batch.offsets, weights: None, partition, watermark });
     }
 
-    /// Takes in rows of another view, each as often as its weight says.
-    pub fn take_changes(&mut self, columns: RecordBatch, weights: &[i64]) {
+    fn take_changes(&mut self, columns: RecordBatch, weights: &[i64]) {
         let offsets = vec![-1; weights.len()];
         self.take_part(&Part { columns, offsets: &offsets, weights: Some(weights), partition: -1, watermark: Timestamp::MIN });
     }
 
-    /// Returns the sum, and what did not get into it.
-    pub fn finish(mut self) -> (impl Iterator<Item = Partial>, Vec<Side>) {
+    fn finish(mut self) -> (impl Iterator<Item = Partial>, Vec<Side>) {
         let accounted = self.counts.iter().zip(&self.context.components);
         let accounted = accounted.filter(|(_, component)| component.feed.as_ref().is_some_and(|feed| feed.accounts));
         self.sides.extend(accounted.map(|(counts, _)| Side::Counted(*counts)));
@@ -118,6 +98,16 @@ impl Preaggregate {
             (!state.is_empty()).then(|| Partial { key: keys.key(number).to_vec(), state })
         });
         (partials, self.sides)
+    }
+}
+
+impl Preaggregate {
+    /// Begins with nothing.
+    #[must_use]
+    pub fn new(context: Arc<Context>) -> Preaggregate {
+        let counts = context.components.iter().map(|component| Counts { view: component.view, ..Counts::default() }).collect();
+        let (keys, states, sides, numbers) = (Interner::default(), Vec::new(), Vec::new(), Vec::new());
+        Preaggregate { context, keys, states, counts, sides, watermark: Timestamp::MIN, numbers }
     }
 
     fn take_part(&mut self, part: &Part<'_>) {
@@ -173,6 +163,7 @@ impl Preaggregate {
             Shape::Sessions(rule) => target.take_sessions(*rule, &input.with_times(context), &mut late),
             Shape::Group => target.take_group(input, until),
             Shape::Ranking(_) => unreachable!("rows are ranked by their own operator"),
+            Shape::Join(_) => unreachable!("the sides of a join gather rows"),
         }
         let late = late.wholly;
         let counts = &mut self.counts[index];
@@ -193,35 +184,6 @@ impl Preaggregate {
             self.counts[index].failed += 1;
             self.sides.push(Side::Dead(Box::new(part.dead_letter(&context.views[index], error))));
         }
-    }
-}
-
-impl Part<'_> {
-    fn halves(&self) -> (Self, Self) {
-        let middle = self.offsets.len() / 2;
-        let (left, right) = self.offsets.split_at(middle);
-        (
-            Part {
-                columns: self.columns.slice(0, middle),
-                offsets: left,
-                weights: self.weights.map(|w| &w[..middle]),
-                ..self.clone()
-            },
-            Part {
-                columns: self.columns.slice(middle, right.len()),
-                offsets: right,
-                weights: self.weights.map(|w| &w[middle..]),
-                ..self.clone()
-            },
-        )
-    }
-
-    fn dead_letter(&self, view: &str, error: &str) -> DeadLetter {
-        let mut payload = json(&self.columns, 0).into_bytes();
-        payload.truncate(MAX_DEAD_PAYLOAD_BYTES);
-        let detail = error.lines().next().unwrap_or_default().to_owned();
-        let reason = Reason::ExpressionFailed;
-        DeadLetter { source: view.to_owned(), partition: self.partition, offset: self.offsets[0], reason, detail, payload }
     }
 }
 
@@ -478,12 +440,4 @@ impl LateRows<'_> {
             event: json(&part.columns, row),
         })));
     }
-}
-
-/// Writes a row as JSON, for people; used for late and refused records alone.
-pub(super) fn json(columns: &RecordBatch, row: usize) -> String {
-    let mut writer = arrow::json::LineDelimitedWriter::new(Vec::new());
-    let written = writer.write(&columns.slice(row, 1)).and_then(|()| writer.finish());
-    debug_assert!(written.is_ok(), "plain columns have a JSON form");
-    String::from_utf8_lossy(&writer.into_inner()).trim_end().to_owned()
 }

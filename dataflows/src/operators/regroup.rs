@@ -16,7 +16,7 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::vec::Map as _;
 
-use super::preaggregate::{Context, Preaggregate};
+use super::partial::Sum;
 use super::rows::project;
 use crate::changes::{Delta, Partial, Side};
 use crate::keys::RowCodec;
@@ -68,17 +68,17 @@ pub(super) fn net(codec: &RowCodec, mut deltas: Vec<Delta>) -> (RecordBatch, Vec
     (codec.unpack(deltas.iter().map(|delta| &delta.row[..])), weights)
 }
 
-/// Aggregates the rows of view number `view`, of this schema, for a fold.
-pub fn regroup<'s>(
-    view: &View,
-    index: usize,
-    context: Arc<Context>,
+/// Adds up the rows of a view, number `view.1`, for a fold; `new` begins the sum of an epoch.
+pub fn regroup<'s, S: Sum + 'static>(
+    name: &str,
+    (view, index): (&View, usize),
+    new: impl Fn() -> S + 'static,
     deltas: Stream<'s, Epoch, Vec<Delta>>,
 ) -> (Stream<'s, Epoch, Vec<Partial>>, Stream<'s, Epoch, Vec<Side>>) {
     let codec = RowCodec::new(view.table.arrow());
-    let partials = each_epoch(&format!("Regroup {}", context.name), index, deltas, move |deltas| {
+    let partials = each_epoch(&format!("Regroup {name}"), index, deltas, move |deltas| {
         let (columns, weights) = net(&codec, deltas);
-        let mut sum = Preaggregate::new(Arc::clone(&context));
+        let mut sum = new();
         sum.take_changes(columns, &weights);
         let (partials, sides) = sum.finish();
         vec![(partials.collect::<Vec<_>>(), sides.into_iter().filter(|side| matches!(side, Side::Dead(_))).collect::<Vec<_>>())]

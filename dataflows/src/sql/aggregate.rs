@@ -10,8 +10,8 @@ use super::compile::column_type;
 use super::error::{Planned, Refusal};
 use super::functions::KEPT;
 use super::group::{Grouping, Mentions, Origin};
-use super::relation::{Relation, column, reads_processing_time};
-use crate::plan::{Aggregate, Expression, Function, Input, Spread};
+use super::relation::{Reads, Relation, column, reads_processing_time};
+use crate::plan::{Aggregate, Expression, Function, Spread};
 use crate::state::Choice;
 
 /// Adds an aggregate of an aggregate node to a grouping, and returns it over the row.
@@ -51,8 +51,8 @@ pub(super) fn add(grouping: &mut Grouping<'_>, expr: &Expr, schema: &DFSchema) -
 /// Refuses what cannot take a value back where values can be taken back.
 fn check_retractions(grouping: &Grouping<'_>, call: &Call) -> Planned<()> {
     let base = &grouping.input.base;
-    match (&call.function, base.input) {
-        (Function::ApproxDistinct, Input::View(_)) => {
+    match (&call.function, &base.input) {
+        (Function::ApproxDistinct, Reads::View(_)) => {
             let problem = format!("{}() counts for good, but rows of the view '{}' can be taken back", call.name, base.name);
             Err(Refusal::new(problem, "use count(distinct x), which is exact"))
         }

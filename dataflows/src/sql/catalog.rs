@@ -3,9 +3,9 @@
 use freshet_model::TableSchema;
 
 use super::key::Part;
-use super::relation::{Base, Relation};
+use super::relation::{Base, Reads, Relation};
 use super::tables::Entry;
-use crate::plan::{Input, SourcePlan, View};
+use crate::plan::{SourcePlan, View};
 
 /// A view that later views may read.
 pub(super) struct KnownView {
@@ -32,11 +32,12 @@ impl Catalog {
             Entry::Source(index) => {
                 let SourcePlan { name, columns, time_column, .. } = &self.sources[index];
                 Relation::of(Base {
-                    input: Input::Source(index),
+                    input: Reads::Source(index),
                     name: name.clone(),
                     columns: columns.clone(),
                     time: *time_column,
                     time_bounds: Vec::new(),
+                    parts: Vec::new(),
                     window: None,
                 })
             }
@@ -51,11 +52,12 @@ impl Catalog {
     pub(super) fn changes(&self, index: usize) -> Relation {
         let View { table: TableSchema { name, columns, .. }, time_bounds, .. } = &self.views[index].view;
         Relation::of(Base {
-            input: Input::View(index),
+            input: Reads::View(index),
             name: name.clone(),
             columns: columns.clone(),
             time: None,
             time_bounds: time_bounds.clone(),
+            parts: self.views[index].parts.clone(),
             window: None,
         })
     }

@@ -5,8 +5,8 @@
 use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
-    Distinct, Expr, Function, FunctionArgumentClause, FunctionArguments, GroupByExpr, Ident, ObjectName, Query, Select,
-    SelectItem, SetExpr, SetOperator, SetQuantifier, TableFactor, Visit, Visitor, WindowType,
+    Distinct, Expr, Function, FunctionArgumentClause, FunctionArguments, GroupByExpr, Ident, Join, JoinConstraint, JoinOperator,
+    ObjectName, Query, Select, SelectItem, SetExpr, SetOperator, SetQuantifier, TableFactor, Visit, Visitor, WindowType,
 };
 
 use super::call;
@@ -25,7 +25,7 @@ pub(super) const TOO_DEEP: &str = "write long OR chains as x IN (…), and divid
 /// # Errors
 /// Names the first clause that it cannot.
 pub(super) fn check(query: &Query, functions: &Functions) -> Planned<()> {
-    match query.visit(&mut Clauses { functions, depth: 0 }) {
+    match query.visit(&mut Clauses { functions, depth: 0, subqueries: 0 }) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(refusal) => Err(*refusal),
     }
@@ -51,6 +51,8 @@ struct Clauses<'a> {
     functions: &'a Functions,
     /// How many expressions the visited one stands in.
     depth: usize,
+    /// How many IN and EXISTS it stands in.
+    subqueries: usize,
 }
 
 type Verdict = ControlFlow<Box<Refusal>>;
@@ -100,7 +102,6 @@ impl Visitor for Clauses<'_> {
         if let Some(Distinct::On(_)) = &select.distinct {
             return refuse("SELECT DISTINCT ON", ranking::USAGE);
         }
-        let joined = select.from.len() > 1 || select.from.iter().any(|from| !from.joins.is_empty());
         let named = !select.named_window.is_empty();
         let rare = select.top.is_some()
             || select.into.is_some()
@@ -112,16 +113,19 @@ impl Visitor for Clauses<'_> {
             || !select.cluster_by.is_empty()
             || !select.distribute_by.is_empty()
             || !select.sort_by.is_empty();
-        let rules: [(bool, &str, &str); 6] = [
+        select.from.iter().flat_map(|from| &from.joins).try_for_each(join)?;
+        let rules: [(bool, &str, &str); 5] = [
             (select.from.is_empty(), "SELECT without FROM", "read a source or a view: SELECT … FROM name"),
-            (joined, "JOIN", "read one source or view; put what belongs together into one topic, or join in the database"),
             (select.qualify.is_some(), "QUALIFY", ranking::USAGE),
             (named, "a named window", "write it inside of OVER (…)"),
             (matches!(select.group_by, GroupByExpr::All(_)), "GROUP BY ALL", "name the columns in GROUP BY"),
             (rare, "a clause of another SQL dialect", "use SELECT, FROM, WHERE, GROUP BY and HAVING"),
         ];
         first(&rules)?;
-        if let Some(unnamed) = select.projection.iter().find_map(unnamed) {
+        // What EXISTS and IN select has no name to be read by.
+        if self.subqueries == 0
+            && let Some(unnamed) = select.projection.iter().find_map(unnamed)
+        {
             let problem = format!("the column '{unnamed}' has no name");
             return ControlFlow::Break(Box::new(Refusal::new(problem, format!("write {unnamed} AS name"))));
         }
@@ -146,7 +150,7 @@ impl Visitor for Clauses<'_> {
                 first(&rules)
             }
             TableFactor::Derived { lateral: false, sample: None, .. } => ControlFlow::Continue(()),
-            TableFactor::NestedJoin { .. } => refuse("JOIN", VIEW_OF_ITS_OWN),
+            TableFactor::NestedJoin { table_with_joins, .. } => table_with_joins.joins.iter().try_for_each(join),
             TableFactor::Derived { .. } | TableFactor::Function { .. } => refuse("LATERAL", VIEW_OF_ITS_OWN),
             _ => refuse("this form of FROM", "read a source or a view by its name, or a subquery"),
         }
@@ -159,8 +163,10 @@ impl Visitor for Clauses<'_> {
             return ControlFlow::Break(Box::new(Refusal::new(problem, TOO_DEEP)));
         }
         match expr {
-            Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => {
-                refuse("a subquery in an expression", VIEW_OF_ITS_OWN)
+            Expr::Subquery(_) => refuse("a subquery for a single value", "join the view that computes the value"),
+            Expr::Exists { .. } | Expr::InSubquery { .. } => {
+                self.subqueries += 1;
+                ControlFlow::Continue(())
             }
             Expr::Rollup(_) | Expr::Cube(_) | Expr::GroupingSets(_) => grouping_sets(),
             Expr::Function(function) => self.function(function),
@@ -168,8 +174,9 @@ impl Visitor for Clauses<'_> {
         }
     }
 
-    fn post_visit_expr(&mut self, _: &Expr) -> Verdict {
+    fn post_visit_expr(&mut self, expr: &Expr) -> Verdict {
         self.depth -= 1;
+        self.subqueries -= usize::from(matches!(expr, Expr::Exists { .. } | Expr::InSubquery { .. }));
         ControlFlow::Continue(())
     }
 }
@@ -231,6 +238,25 @@ fn unnamed(item: &SelectItem) -> Option<&Expr> {
         SelectItem::UnnamedExpr(Expr::Identifier(_) | Expr::CompoundIdentifier(_)) => None,
         SelectItem::UnnamedExpr(expr) => Some(expr),
         _ => None,
+    }
+}
+
+/// Accepts the joins that can be kept.
+fn join(join: &Join) -> Verdict {
+    let (constraint, keeps_right) = match &join.join_operator {
+        JoinOperator::Join(c) | JoinOperator::Inner(c) | JoinOperator::CrossJoin(c) => (c, false),
+        JoinOperator::Left(c) | JoinOperator::LeftOuter(c) => (c, false),
+        JoinOperator::Semi(c) | JoinOperator::LeftSemi(c) | JoinOperator::Anti(c) | JoinOperator::LeftAnti(c) => (c, false),
+        JoinOperator::Right(c) | JoinOperator::RightOuter(c) | JoinOperator::FullOuter(c) => (c, true),
+        JoinOperator::RightSemi(c) | JoinOperator::RightAnti(c) => (c, true),
+        _ => return refuse("this kind of JOIN", "use JOIN, LEFT JOIN, RIGHT JOIN or FULL JOIN with ON"),
+    };
+    match constraint {
+        JoinConstraint::Natural => refuse("NATURAL JOIN", "write ON with the columns that are to be equal"),
+        JoinConstraint::Using(_) if keeps_right => {
+            refuse("USING in a RIGHT or FULL JOIN", "write ON, and coalesce(a.x, b.x) AS x")
+        }
+        _ => ControlFlow::Continue(()),
     }
 }
 

@@ -12,7 +12,7 @@ use freshet_model::{Column, ColumnType};
 use super::dedupe::DedupeTable;
 use super::error::{Planned, Refusal};
 use super::hidden::{Lowering, restore};
-use super::relation::Relation;
+use super::relation::{Reads, Relation};
 use super::tables::{Entry, Table};
 use crate::explain::seconds;
 use crate::plan::{Derived, Input, SourcePlan};
@@ -111,7 +111,7 @@ impl Lowering<'_> {
         }
         let relation = Relation::lower(plan, self)?;
         let Relation { base, groups, .. } = &relation;
-        if groups.is_some() || base.window.is_some() || matches!(base.input, Input::View(_)) {
+        if groups.is_some() || base.window.is_some() || !matches!(base.input, Reads::Source(_)) {
             let problem = format!("{} takes the records of streams, but '{}' is aggregated or joined", reader.name, base.name);
             return Err(Refusal::new(problem, reader.remedy));
         }

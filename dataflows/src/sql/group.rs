@@ -12,7 +12,7 @@ use super::aggregate;
 use super::compile::{Compiler, column_type};
 use super::error::{Planned, Refusal};
 use super::hidden::{Lowering, unique};
-use super::relation::{Base, Relation, WindowCall, column, reads_processing_time};
+use super::relation::{Base, Reads, Relation, WindowCall, column, reads_processing_time};
 use super::text;
 use crate::plan::{Aggregate, Expression, TimeBound, Window};
 
@@ -65,7 +65,7 @@ impl Groups {
 /// Groups a relation as an aggregate node says.
 pub(super) fn group(mut input: Relation, node: &AggregateNode, lowering: &mut Lowering<'_>) -> Planned<Relation> {
     input.check_ranked()?;
-    if input.groups.is_some() {
+    if input.groups.is_some() || matches!(input.base.input, Reads::Join(_)) {
         let exprs: Vec<Expr> = node.group_expr.iter().chain(&node.aggr_expr).cloned().collect();
         input = lowering.hide(input, node.input.schema(), &exprs)?;
     }

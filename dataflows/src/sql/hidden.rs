@@ -100,6 +100,7 @@ impl<'a> Lowering<'a> {
             inputs: made.inputs,
             body: made.body,
             time_bounds: made.time_bounds,
+            trusts_key: false,
             warnings: made.warnings,
         };
         self.catalog.views.push(KnownView { view, parts: made.parts, other_parts: made.other_parts, inline: None });

@@ -7,21 +7,31 @@ use super::error::{Planned, Refusal};
 
 const DAY: i64 = 86_400_000_000;
 
+/// The way out of most refusals here.
+const EXAMPLE: &str = "write a fixed length such as INTERVAL '5 minutes'";
+
 /// Returns the length in microseconds of an interval literal; `what` is its role, for the message.
 ///
 /// # Errors
 /// Refuses what is not an interval literal, has no fixed length (months), is not a whole number of microseconds, or is not
 /// positive.
 pub(super) fn micros(expr: &Expr, what: &str) -> Planned<i64> {
-    let example = "write a fixed length such as INTERVAL '5 minutes'";
+    match signed_micros(expr, what)? {
+        micros if micros > 0 => Ok(micros),
+        _ => Err(Refusal::new(format!("{what} is not positive"), EXAMPLE)),
+    }
+}
+
+/// The same for a length that may be zero or negative.
+pub(super) fn signed_micros(expr: &Expr, what: &str) -> Planned<i64> {
     let Expr::Literal(value, _) = expr else {
-        return Err(Refusal::new(format!("{what} is not an interval but '{expr}'"), example));
+        return Err(Refusal::new(format!("{what} is not an interval but '{expr}'"), EXAMPLE));
     };
     let (months, days, nanos) = match value {
         ScalarValue::IntervalMonthDayNano(Some(i)) => (i.months, i.days, i128::from(i.nanoseconds)),
         ScalarValue::IntervalDayTime(Some(i)) => (0, i.days, i128::from(i.milliseconds) * 1_000_000),
         ScalarValue::IntervalYearMonth(Some(months)) => (*months, 0, 0),
-        _ => return Err(Refusal::new(format!("{what} is not an interval but {value}"), example)),
+        _ => return Err(Refusal::new(format!("{what} is not an interval but {value}"), EXAMPLE)),
     };
     if months != 0 {
         let remedy = "write it in days, such as INTERVAL '30 days'";
@@ -31,11 +41,7 @@ pub(super) fn micros(expr: &Expr, what: &str) -> Planned<i64> {
         return Err(Refusal::new(format!("{what} is finer than a microsecond"), "times are kept in microseconds"));
     }
     let micros = i128::from(days) * i128::from(DAY) + nanos / 1000;
-    match i64::try_from(micros) {
-        Ok(micros) if micros > 0 => Ok(micros),
-        Ok(_) => Err(Refusal::new(format!("{what} is not positive"), example)),
-        Err(_) => Err(Refusal::new(format!("{what} is too long"), "the longest is about 292,000 years")),
-    }
+    i64::try_from(micros).map_err(|_| Refusal::new(format!("{what} is too long"), "the longest is about 292,000 years"))
 }
 
 /// Tells whether an expression is an interval literal.

@@ -4,6 +4,7 @@ use freshet_model::Column;
 
 use super::error::{Planned, Refusal};
 use super::group::{Groups, Origin};
+use crate::plan::JoinKind;
 
 /// Something that distinguishes rows: each key must contain one of its columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +45,29 @@ pub(super) fn parts_of_view(input: &[Part], plain: &[Option<usize>]) -> Vec<Part
         .iter()
         .map(|part| Part { name: part.name.clone(), columns: part.columns.iter().flat_map(|&column| outputs(column)).collect() })
         .collect()
+}
+
+/// Returns what distinguishes the pairs of a join, given what distinguishes the rows of either side, and for each of that whether the join equates
+/// it with something of the other side.
+///
+/// Whoever knows a row of one side knows what the join equates with it, so that only what is not equated is needed of the other side.
+pub(super) fn parts_of_pairs(kind: JoinKind, parts: [Vec<Part>; 2], tied: &[Vec<bool>; 2]) -> Vec<Part> {
+    if parts.iter().any(Vec::is_empty) {
+        return Vec::new();
+    }
+    let untied = |side: usize| parts[side].iter().zip(&tied[side]).filter(|(_, tied)| !**tied).map(|(part, _)| part.clone());
+    let by_left = || parts[0].iter().cloned().chain(untied(1)).collect::<Vec<_>>();
+    let by_right = || untied(0).chain(parts[1].iter().cloned()).collect::<Vec<_>>();
+    match kind {
+        // A row without a partner has NULL where the other side would be.
+        JoinKind::Full => parts.concat(),
+        JoinKind::Inner => {
+            let (left, right) = (by_left(), by_right());
+            let held = |parts: &[Part]| parts.iter().all(|part| !part.columns.is_empty());
+            if held(&right) && (!held(&left) || right.len() < left.len()) { right } else { left }
+        }
+        _ => by_left(),
+    }
 }
 
 /// Returns the first column of each part that the columns before it do not hold, or the part that has none.

@@ -19,6 +19,7 @@ mod call;
 mod catalog;
 mod clauses;
 mod compile;
+mod conditions;
 mod declared;
 mod dedupe;
 mod derived;
@@ -28,6 +29,7 @@ mod functions;
 mod group;
 mod hidden;
 mod interval;
+mod join;
 mod key;
 mod order;
 mod ranking;
@@ -48,7 +50,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use arrow::datatypes::{Field, Schema};
 use datafusion_common::config::ConfigOptions;
-use datafusion_optimizer::Analyzer;
+use datafusion_common::tree_node::TreeNode;
+use datafusion_expr::LogicalPlan;
+use datafusion_optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
+use datafusion_optimizer::{Analyzer, OptimizerContext, OptimizerRule};
 use datafusion_sql::planner::{ParserOptions, SqlToRel};
 use datafusion_sql::sqlparser::ast::{Query, Statement};
 
@@ -172,8 +177,15 @@ fn plan_view(definition: &ViewDefinition, query: &Query, tables: &Names<'_>, cat
     let planner = SqlToRel::new_with_options(tables, options);
     let plan = planner.sql_statement_to_plan(Statement::Query(Box::new(query.clone())))?;
     let plan = Analyzer::new().execute_and_check(plan, &ConfigOptions::default(), |_, _| {})?;
+    let plan = subqueries(plan)?;
     let names: Vec<String> = plan.schema().fields().iter().map(|field| field.name().clone()).collect();
     let mut lowering = Lowering::new(catalog, &definition.name);
     let relation = Relation::lower(&plan, &mut lowering)?;
     view::build(&view::Part { definition, of: None }, relation, &names, &mut lowering)
+}
+
+/// Makes IN and EXISTS in WHERE semi and anti joins.
+fn subqueries(plan: LogicalPlan) -> Planned<LogicalPlan> {
+    let (rule, context) = (DecorrelatePredicateSubquery::new(), OptimizerContext::new());
+    Ok(plan.transform_down(|part| rule.rewrite(part, &context))?.data)
 }

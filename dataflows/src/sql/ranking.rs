@@ -18,7 +18,7 @@ use super::compile::Compiler;
 use super::error::{Planned, Refusal};
 use super::hidden::{Lowering, Made, unique};
 use super::key::Part;
-use super::relation::{Relation, column};
+use super::relation::{Reads, Relation, column};
 use crate::plan::{Body, Input, Order, Ranking, TimeBound};
 
 /// Name of the only function that may stand before OVER.
@@ -44,7 +44,7 @@ pub(super) struct Pending {
 pub(super) fn ranked(mut relation: Relation, node: &WindowNode, lowering: &mut Lowering<'_>) -> Planned<Relation> {
     relation.check_ranked()?;
     let call = call(node)?;
-    if relation.groups.is_none() && matches!(relation.base.input, Input::Source(_)) {
+    if relation.groups.is_none() && matches!(relation.base.input, Reads::Source(_)) {
         let problem = format!("ROW_NUMBER() over '{}', a stream: its rows only grow in number", relation.base.name);
         return Err(Refusal::new(problem, "rank the rows of a view or subquery with GROUP BY"));
     }
@@ -67,7 +67,7 @@ pub(super) fn ranked(mut relation: Relation, node: &WindowNode, lowering: &mut L
     let order = order.collect::<Planned<Vec<_>>>()?;
     let all: BTreeSet<usize> = (0..relation.columns.len()).collect();
     let mut hidden = lowering.hide_columns(relation, &names, &all)?;
-    let Input::View(input) = hidden.base.input else { unreachable!("what aggregates is no stream") };
+    let Reads::View(input) = hidden.base.input else { unreachable!("what aggregates is no stream") };
     let taken: Vec<String> = hidden.base.columns.iter().map(|c| c.name.clone()).collect();
     let rank = unique(ROW_NUMBER, &taken);
     hidden.base.columns.push(Column { name: rank.clone(), column_type: ColumnType::BigInt });
@@ -106,8 +106,10 @@ pub(super) fn bound(relation: &mut Relation, conditions: &[Expr], lowering: &mut
         .filter(|&limit| limit > 0)
         .ok_or_else(|| Refusal::new(format!("no row has a {ROW_NUMBER} of {limit} or less"), "ranks begin with 1"))?;
     let made = pending.view(&relation.base.columns, limit, lowering)?;
-    relation.base.input = Input::View(lowering.push(made));
-    relation.base.time_bounds = lowering.catalog.views.last().map(|known| known.view.time_bounds.clone()).unwrap_or_default();
+    let view = lowering.push(made);
+    let known = &lowering.catalog.views[view];
+    relation.base.input = Reads::View(view);
+    (relation.base.time_bounds, relation.base.parts) = (known.view.time_bounds.clone(), known.parts.clone());
     relation.ranking = None;
     Ok(())
 }

@@ -14,13 +14,15 @@ use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{Column, DFSchema};
 use datafusion_expr::utils::split_conjunction_owned;
 use datafusion_expr::{Distinct, Expr, LogicalPlan, lit};
-use freshet_model::Column as TableColumn;
+use freshet_model::{Column as TableColumn, ColumnType};
 
 use super::dedupe::DedupeTable;
 use super::error::{Planned, Refusal};
 use super::functions::PROCESSING_TIME;
 use super::group::{self, Groups};
 use super::hidden::Lowering;
+use super::join::{self, Joined};
+use super::key::Part;
 use super::ranking::{self, Pending};
 use super::tables::Table;
 use super::union;
@@ -32,8 +34,19 @@ pub(super) const PROCESSING_TIME_COLUMN: &str = "processing_time()";
 
 /// What a query reads at its bottom.
 #[derive(Clone)]
+pub(super) enum Reads {
+    /// The source with this index.
+    Source(usize),
+    /// The view with this index.
+    View(usize),
+    /// Two other relations.
+    Join(Box<Joined>),
+}
+
+/// The same with its columns.
+#[derive(Clone)]
 pub(super) struct Base {
-    pub(super) input: Input,
+    pub(super) input: Reads,
     /// The source's or view's name, for messages.
     pub(super) name: String,
     pub(super) columns: Vec<TableColumn>,
@@ -41,6 +54,8 @@ pub(super) struct Base {
     pub(super) time: Option<usize>,
     /// A view's columns that bound its rows' event time.
     pub(super) time_bounds: Vec<TimeBound>,
+    /// What tells rows apart, by their columns; nothing if rows may be alike.
+    pub(super) parts: Vec<Part>,
     pub(super) window: Option<WindowCall>,
 }
 
@@ -58,7 +73,7 @@ impl Base {
     pub(super) fn fields(&self) -> Vec<Field> {
         let columns = self.columns.iter().map(|c| Field::new(&c.name, c.column_type.arrow(), true));
         let time = DataType::Timestamp(TimeUnit::Microsecond, None);
-        let processing_time = matches!(self.input, Input::Source(_)).then(|| Field::new(PROCESSING_TIME_COLUMN, time, true));
+        let processing_time = matches!(self.input, Reads::Source(_)).then(|| Field::new(PROCESSING_TIME_COLUMN, time, true));
         columns.chain(processing_time).collect()
     }
 
@@ -136,6 +151,7 @@ impl Relation {
                 let parts = union.inputs.iter().map(|input| Relation::lower(input, lowering)).collect::<Planned<_>>()?;
                 union::unite(parts, &union.schema, lowering)
             }
+            LogicalPlan::Join(node) => join::lower(node, lowering),
             LogicalPlan::Aggregate(aggregate) => group::group(Relation::lower(&aggregate.input, lowering)?, aggregate, lowering),
             LogicalPlan::Extension(extension) => {
                 let node = extension.node.as_any();
@@ -155,12 +171,24 @@ impl Relation {
         let all = self.base.columns.iter().map(|c| column(&c.name));
         let is_plain =
             self.groups.is_none() && self.base.window.is_none() && self.filter.is_empty() && all.eq(self.columns.iter().cloned());
-        is_plain.then_some(self.base.input)
+        match self.base.input {
+            Reads::Source(source) if is_plain => Some(Input::Source(source)),
+            Reads::View(view) if is_plain => Some(Input::View(view)),
+            _ => None,
+        }
     }
 
     /// The columns that the relation's expressions see.
     pub(super) fn fields(&self) -> Vec<Field> {
         self.groups.as_ref().map_or_else(|| self.base.fields(), Groups::fields)
+    }
+
+    /// Returns the index of the column of the base or of the groups' row that an expression plainly is, and its type.
+    pub(super) fn declared(&self, expr: &Expr) -> Option<(usize, ColumnType)> {
+        match &self.groups {
+            Some(groups) => groups.plain(expr).map(|index| (index, groups.row[index].column_type)),
+            None => self.base.plain(expr).map(|index| (index, self.base.columns[index].column_type)),
+        }
     }
 
     /// Writes an expression over the columns that `schema` names in terms of what this relation reads.
@@ -169,6 +197,11 @@ impl Relation {
             Expr::Column(column) => Ok(Transformed::yes(self.columns[schema.index_of_column(column)?].clone())),
             Expr::ScalarFunction(call) if call.func.name() == PROCESSING_TIME => Ok(Transformed::yes(self.processing_time()?)),
             Expr::AggregateFunction(call) => Err(misplaced(call.func.name()).into()),
+            Expr::InSubquery(_) | Expr::Exists(_) | Expr::SetComparison(_) => Err(Refusal::new(
+                "IN (SELECT …) or EXISTS stands where it cannot become a join",
+                "let it stand in WHERE, joined to other conditions by AND, and let its own WHERE equate columns of both queries",
+            )
+            .into()),
             Expr::Placeholder(placeholder) => {
                 Err(Refusal::new(format!("the placeholder {} has no value", placeholder.id), "write the value itself").into())
             }
@@ -179,10 +212,14 @@ impl Relation {
 
     fn processing_time(&self) -> Planned<Expr> {
         let remedy = "read it in a row-wise view over a source, or aggregate it: max(processing_time())";
-        match (self.base.input, &self.groups) {
-            (Input::Source(_), None) => Ok(column(PROCESSING_TIME_COLUMN)),
-            (Input::View(_), _) => {
+        match (&self.base.input, &self.groups) {
+            (Reads::Source(_), None) => Ok(column(PROCESSING_TIME_COLUMN)),
+            (Reads::View(_), _) => {
                 Err(Refusal::new(format!("processing_time() is that of an event, but '{}' is a view", self.base.name), remedy))
+            }
+            (Reads::Join(_), None) => {
+                let remedy = "read it on one side, in a subquery: FROM (SELECT *, processing_time() AS seen FROM …) AS a JOIN …";
+                Err(Refusal::new("processing_time() is that of an event, and a pair of a join has two", remedy))
             }
             (_, Some(_)) => Err(Refusal::new("processing_time() is that of an event, and a group has many", remedy)),
         }
@@ -194,7 +231,7 @@ impl Relation {
         let refuse = |problem: &str, remedy: &str| Err(Refusal::new(format!("{function}() {problem}"), remedy));
         self.check_ranked()?;
         let source = self.base.name.clone();
-        if self.groups.is_some() || matches!(self.base.input, Input::View(_)) {
+        if self.groups.is_some() || !matches!(self.base.input, Reads::Source(_)) {
             let remedy = "group by a time column of the view instead, such as its window_end";
             return refuse(&format!("cuts the events of a source, but '{source}' is an aggregated view"), remedy);
         }

@@ -11,7 +11,7 @@ use super::compile::Compiler;
 use super::error::Planned;
 use super::hidden::{Lowering, Made, restore};
 use super::key::Part;
-use super::relation::Relation;
+use super::relation::{Reads, Relation};
 use crate::plan::{Body, Input, TimeBound};
 
 /// Puts relations together; `schema` names and types the columns that all of them have.
@@ -23,7 +23,7 @@ pub(super) fn unite(relations: Vec<Relation>, schema: &DFSchema, lowering: &mut 
     let mut parts = Vec::with_capacity(relations.len());
     for relation in relations {
         let hidden = lowering.hide_columns(typed(relation, &types)?, &names, &all)?;
-        let Input::View(view) = hidden.base.input else { unreachable!("streams are united as streams") };
+        let Reads::View(view) = hidden.base.input else { unreachable!("streams are united as streams") };
         parts.push(view);
     }
     let made = made(&parts, told_apart, lowering);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion_expr::{Expr, cast};
-use freshet_model::{Column, ColumnType, TableSchema};
+use freshet_model::{Column, TableSchema};
 
 use super::ViewDefinition;
 use super::catalog::KnownView;
@@ -12,9 +12,12 @@ use super::compile::{Compiler, column_type};
 use super::error::{Planned, Refusal};
 use super::group::Origin;
 use super::hidden::Lowering;
+use super::join::Sorted;
 use super::key;
-use super::relation::{Base, Relation, column, reads_processing_time};
-use crate::plan::{Aggregation, Body, Derived, Emit, Expression, Function, Input, LatePolicy, Map, TimeBound, View, Window};
+use super::relation::{Base, Reads, Relation, column, reads_processing_time};
+use crate::plan::{
+    Aggregation, Body, Derived, Emit, Expression, Function, Input, Join, LatePolicy, Map, TimeBound, View, Window,
+};
 
 /// A column of a view.
 struct Output {
@@ -34,9 +37,15 @@ pub(super) struct Part<'a> {
 }
 
 /// Builds the view that a definition's lowered query stands for; `names` are its columns' names.
-pub(super) fn build(part: &Part<'_>, relation: Relation, names: &[String], lowering: &mut Lowering<'_>) -> Planned<KnownView> {
+pub(super) fn build(
+    part: &Part<'_>,
+    mut relation: Relation,
+    names: &[String],
+    lowering: &mut Lowering<'_>,
+) -> Planned<KnownView> {
     let definition = part.definition;
     relation.check_ranked()?;
+    let join = relation.sort_out(lowering)?;
     let compiler = Compiler::new(relation.fields())?;
     if let (Some(call), None) = (&relation.base.window, &relation.groups) {
         let remedy = "write GROUP BY window_start, window_end and select what is kept of each window";
@@ -48,31 +57,40 @@ pub(super) fn build(part: &Part<'_>, relation: Relation, names: &[String], lower
     let time_bounds = time_bounds(&relation, &plain, definition.late);
     check_emit(definition.emit, &relation, &time_bounds)?;
     check_late(definition.late, &relation)?;
-    let (parts, other_parts) = parts(&relation, &plain, lowering);
+    let (mut parts, other_parts) = parts(&relation, &plain, lowering);
     let mut warnings = Vec::new();
     // Other views read a hidden one by its rows, whether they can be told apart or not.
     let key = match part.of {
         Some(_) => key::derive(&parts).unwrap_or_default(),
+        None if join.is_some() => join_keys(definition, &columns, &mut parts, &mut warnings)?,
         None => keys(definition, &relation, &columns, [&parts, &other_parts], &mut warnings)?,
     };
-    if part.of.is_none() && relation.groups.is_none() && parts.is_empty() && !is_deduped_by(&key, &relation, &plain, lowering) {
+    if part.of.is_none()
+        && join.is_none()
+        && relation.groups.is_none()
+        && parts.is_empty()
+        && !is_deduped_by(&key, &relation, &plain, lowering)
+    {
         warnings.push(format!(
             "nothing says that its rows differ by ({}): a table keeps the last one of each; to keep the first, read dedupe(…) by them",
             definition.key.join(", ")
         ));
     };
+    warnings.extend(join.as_ref().and_then(|join| join.growth(part.of.unwrap_or(&definition.name))));
     warnings.extend(growth(part, &relation));
     warnings.extend(funnels(part, &relation));
     let time_column = relation.base.time.filter(|_| relation.groups.is_none());
     let time_column = time_column.and_then(|time| plain.iter().position(|&column| column == Some(time)));
-    let appends = relation.groups.is_none() && matches!(relation.base.input, Input::Source(_));
+    let appends = relation.groups.is_none() && matches!(relation.base.input, Reads::Source(_));
     let table = TableSchema { name: definition.name.clone(), columns, key, appends, time_column };
     let map = map(&relation, &outputs, table.arrow(), &compiler)?;
     let inline = inlined(&relation, &outputs);
-    let (inputs, sql) = (vec![relation.base.input], definition.sql.clone());
-    let body = body(relation, map);
+    let sql = definition.sql.clone();
+    let trusts_key = relation.groups.is_none() && !definition.key.is_empty();
+    let (inputs, body) = body(relation, join.as_ref(), map)?;
     let part_of = part.of.map(str::to_owned);
-    let view = View { table, emit: definition.emit, late: definition.late, sql, part_of, inputs, body, time_bounds, warnings };
+    let (emit, late) = (definition.emit, definition.late);
+    let view = View { table, emit, late, sql, part_of, inputs, body, time_bounds, trusts_key, warnings };
     Ok(KnownView { view, parts, other_parts, inline })
 }
 
@@ -89,18 +107,9 @@ fn outputs(relation: &Relation, names: &[String], compiler: &Compiler) -> Planne
 
 fn output(relation: &Relation, name: &str, expr: Expr, compiler: &Compiler) -> Planned<Output> {
     let expr = compiler.simplify(expr)?;
-    let (plain, declared): (Option<usize>, Option<(&str, ColumnType)>) = match &relation.groups {
-        Some(groups) => {
-            let plain = groups.plain(&expr);
-            (plain, plain.map(|index| (groups.row[index].name.as_str(), groups.row[index].column_type)))
-        }
-        None => {
-            let plain = relation.base.plain(&expr);
-            (plain, plain.map(|index| (relation.base.columns[index].name.as_str(), relation.base.columns[index].column_type)))
-        }
-    };
+    let declared = relation.declared(&expr);
     let (expr, column_type) = match declared {
-        Some((name, column_type)) => (column(name), column_type),
+        Some((index, column_type)) => (column(relation.fields()[index].name()), column_type),
         None => {
             let given = compiler.data_type(&expr)?;
             let column_type = column_type(&given, &format!("the column '{name}'"))?;
@@ -109,7 +118,7 @@ fn output(relation: &Relation, name: &str, expr: Expr, compiler: &Compiler) -> P
         }
     };
     let compiled = compiler.compile(expr.clone(), &column_type.arrow())?;
-    Ok(Output { column: Column { name: name.to_owned(), column_type }, expr, compiled, plain })
+    Ok(Output { column: Column { name: name.to_owned(), column_type }, expr, compiled, plain: declared.map(|(index, _)| index) })
 }
 
 /// Returns the output columns after which, in event time, a row cannot change, not even by a late event.
@@ -158,7 +167,7 @@ fn check_emit(emit: Emit, relation: &Relation, time_bounds: &[TimeBound]) -> Pla
 
 /// Refuses a policy for late events where none can be late.
 fn check_late(late: LatePolicy, relation: &Relation) -> Planned<()> {
-    let is_windowed = relation.base.window.is_some() && matches!(relation.base.input, Input::Source(_));
+    let is_windowed = relation.base.window.is_some() && matches!(relation.base.input, Reads::Source(_));
     if late == LatePolicy::Keep || is_windowed {
         return Ok(());
     }
@@ -168,14 +177,14 @@ fn check_late(late: LatePolicy, relation: &Relation) -> Planned<()> {
 
 /// Returns what tells the rows apart, and what else does.
 fn parts(relation: &Relation, plain: &[Option<usize>], lowering: &Lowering<'_>) -> (Vec<key::Part>, Vec<key::Part>) {
-    match (&relation.groups, relation.base.input) {
-        (Some(groups), _) => (key::parts_of_groups(groups, plain), Vec::new()),
-        (None, Input::View(view)) => {
-            let known = &lowering.catalog.views[view];
-            (key::parts_of_view(&known.parts, plain), key::parts_of_view(&known.other_parts, plain))
-        }
-        (None, Input::Source(_)) => (Vec::new(), Vec::new()),
+    if let Some(groups) = &relation.groups {
+        return (key::parts_of_groups(groups, plain), Vec::new());
     }
+    let other = match relation.base.input {
+        Reads::View(view) => key::parts_of_view(&lowering.catalog.views[view].other_parts, plain),
+        _ => Vec::new(),
+    };
+    (key::parts_of_view(&relation.base.parts, plain), other)
 }
 
 /// Checks the key that the job gives, or derives one, from either of what tells the rows apart.
@@ -216,12 +225,44 @@ fn keys(
 
 /// Tells whether a row-wise view has no key, or one that holds the key by which its input is without repeats.
 fn is_deduped_by(key: &[usize], relation: &Relation, plain: &[Option<usize>], lowering: &Lowering<'_>) -> bool {
-    let deduped = match relation.base.input {
-        Input::Source(source) => lowering.catalog.sources[source].derived.as_ref(),
-        Input::View(_) => None,
+    let deduped = match &relation.base.input {
+        Reads::Source(source) => lowering.catalog.sources[*source].derived.as_ref(),
+        _ => None,
     };
     let holds = |column: &usize| key.iter().any(|&of_key| plain[of_key] == Some(*column));
     key.is_empty() || matches!(deduped, Some(Derived::Dedupe { keys, .. }) if keys.iter().all(holds))
+}
+
+/// Checks the key that the job gives to a join or derives one; trusts one that cannot be checked.
+fn join_keys(
+    definition: &ViewDefinition,
+    columns: &[Column],
+    parts: &mut Vec<key::Part>,
+    warnings: &mut Vec<String>,
+) -> Planned<Vec<usize>> {
+    let (name, given) = (&definition.name, &definition.key);
+    let derived = if parts.is_empty() { None } else { key::derive(parts).ok() };
+    if given.is_empty() {
+        if derived.is_none() {
+            warnings.push(format!(
+                "view '{name}' has no key, since nothing says that its rows differ: no table can hold it, only other views read it; \
+                 if they do differ in some columns, name these with key = […]"
+            ));
+        }
+        return Ok(derived.unwrap_or_default());
+    }
+    if !parts.is_empty()
+        && let Ok(key) = key::check(given, columns, parts)
+    {
+        return Ok(key);
+    }
+    let key = key::check(given, columns, &[])?;
+    warnings.push(format!(
+        "nothing says that its rows differ by ({}): of several with one key a table keeps the last",
+        given.join(", ")
+    ));
+    *parts = key.iter().map(|&column| key::Part { name: columns[column].name.clone(), columns: vec![column] }).collect();
+    Ok(key)
 }
 
 /// Warns of state that nothing ever closes.
@@ -229,8 +270,8 @@ fn growth(part: &Part<'_>, relation: &Relation) -> Option<String> {
     let groups = relation.groups.as_ref()?;
     let closes = relation.base.window.is_some() || !groups.key_time_bounds.is_empty();
     let advice = match relation.base.input {
-        Input::Source(_) => "use tumble, hop or session if old groups may be forgotten",
-        Input::View(_) => "add the view's window_end to GROUP BY if old groups may be forgotten",
+        Reads::Source(_) => "use tumble, hop or session if old groups may be forgotten",
+        _ => "add the view's window_end to GROUP BY if old groups may be forgotten",
     };
     let whose = match part.of {
         Some(view) => format!("a GROUP BY inside of view '{view}' keeps each of its"),
@@ -266,15 +307,23 @@ fn map(relation: &Relation, outputs: &[Output], schema: SchemaRef, compiler: &Co
 /// The view as those see it that read it, if it is row by row over a source.
 fn inlined(relation: &Relation, outputs: &[Output]) -> Option<Relation> {
     let Relation { base, groups: None, filter, .. } = relation else { return None };
-    let Base { input: Input::Source(_), .. } = base else { return None };
+    let Base { input: Reads::Source(_), .. } = base else { return None };
     let columns = outputs.iter().map(|output| output.expr.clone()).collect();
     Some(Relation { base: base.clone(), groups: None, filter: filter.clone(), columns, ranking: None })
 }
 
-fn body(relation: Relation, output: Map) -> Body {
-    let Some(groups) = relation.groups else { return Body::Map(output) };
+/// Returns what a view reads, and what it does with it.
+fn body(relation: Relation, join: Option<&Sorted>, output: Map) -> Planned<(Vec<Input>, Body)> {
+    if let Some(join) = join {
+        let row_schema = Arc::new(Schema::new(relation.base.fields()));
+        let sides = [join.side(0, &relation.base.columns)?, join.side(1, &relation.base.columns)?];
+        let inputs = join.sides.iter().map(|side| input(&side.base.input)).collect();
+        return Ok((inputs, Body::Join(Box::new(Join { rule: join.rule, sides, output, row_schema }))));
+    }
+    let inputs = vec![input(&relation.base.input)];
+    let Some(groups) = relation.groups else { return Ok((inputs, Body::Map(output))) };
     let row_schema = Arc::new(Schema::new(groups.fields() as Vec<Field>));
-    Body::Aggregate(Aggregation {
+    let body = Body::Aggregate(Aggregation {
         window: relation.base.window.map(|call| call.window),
         filter: groups.filter,
         keys: groups.keys,
@@ -283,5 +332,14 @@ fn body(relation: Relation, output: Map) -> Body {
         needs_processing_time: groups.needs_processing_time,
         output,
         row_schema,
-    })
+    });
+    Ok((inputs, body))
+}
+
+fn input(reads: &Reads) -> Input {
+    match reads {
+        Reads::Source(source) => Input::Source(*source),
+        Reads::View(view) => Input::View(*view),
+        Reads::Join(_) => unreachable!("what reads a join reads it as a hidden view"),
+    }
 }

@@ -10,14 +10,17 @@
 //!    ├─ Ranges         the windows in which the key has been seen (distinct counts)
 //!    ├─ Sessions       open sessions, disjoint, ascending, each with its accumulators
 //!    ├─ Group          no window: one row of accumulators
-//!    └─ Ranking        rows in an order, of which the first ones are shown
+//!    ├─ Ranking        rows in an order, of which the first ones are shown
+//!    └─ Joined         rows of both sides of a join that may still find a partner
 //! ```
 
 mod accumulator;
+mod bytes;
 mod distinct;
 mod few;
 mod float_sum;
 mod funnel;
+mod join;
 mod moments;
 mod quantiles;
 mod ranges;
@@ -29,10 +32,12 @@ mod windows;
 
 pub(crate) use accumulator::step_bits;
 pub use accumulator::{Accumulator, Kind};
+pub use bytes::Bytes;
 pub use distinct::Distinct;
 pub use few::{Choice, Few};
 pub use float_sum::FloatSum;
 pub use funnel::{Funnel, MAX_STEPS, Steps};
+pub use join::{JoinKind, JoinRow, JoinRule, Joined, Pair};
 pub use moments::Moments;
 pub use quantiles::Quantiles;
 pub use ranges::Ranges;

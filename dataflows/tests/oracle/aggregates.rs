@@ -195,7 +195,7 @@ fn of_minutes(rows: &[(i64, i64, i64)]) -> String {
 }
 
 fn check(outcome: &Outcome, events: &[Vec<Event>]) {
-    for (name, table) in expected(&naive::met(events, &outcome.records, i64::MAX, &mut Vec::new())) {
+    for (name, table) in expected(&naive::met((0, events), &outcome.records, i64::MAX, &mut Vec::new())) {
         assert_eq!(outcome.tables.get(&name).cloned().unwrap_or_default(), table, "table {name}");
     }
 }

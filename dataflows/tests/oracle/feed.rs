@@ -13,20 +13,23 @@ use timely::scheduling::SyncActivator;
 
 use crate::harness::{Event, Run, Shared, record};
 
-/// Opens a worker's part of the source: what the log names is read again, and then the rest.
-pub(crate) fn feed(shared: &Arc<Shared>, worker: usize) -> Box<dyn FnOnce(SyncActivator) -> Feed> {
+/// Opens a worker's part of a source: what the log names is read again, and then the rest.
+pub(crate) fn feed(shared: &Arc<Shared>, source: usize, worker: usize) -> Box<dyn FnOnce(SyncActivator) -> Feed> {
     let run = shared.run;
-    let own: Vec<usize> = (0..shared.events.len()).filter(|partition| partition % run.workers == worker).collect();
-    let cuts = |entry| record(entry).into_iter().flat_map(|record| &record.cuts).filter(|cut| cut.end > cut.start);
+    let events = &shared.streams[source];
+    let own: Vec<usize> = (0..events.len()).filter(|partition| partition % run.workers == worker).collect();
+    let is_cut = |cut: &&Cut| cut.source == source && cut.end > cut.start;
+    let cuts = |entry| record(entry).into_iter().flat_map(|record| &record.cuts).filter(is_cut);
     let start = |&partition: &usize| {
         let id = i32::try_from(partition).expect("small");
-        let known = shared.checkpoint.as_ref().and_then(|(checkpoint, _)| checkpoint.ends[0].get(&id).copied());
+        let known = shared.checkpoint.as_ref().and_then(|(checkpoint, _)| checkpoint.ends[source].get(&id).copied());
         let logged = || shared.repeat.iter().flat_map(cuts).find(|cut| cut.partition == id).map(|cut| cut.start);
         (partition, usize::try_from(known.or_else(logged).unwrap_or(0)).expect("not negative"))
     };
-    let mut queue = batches(&shared.events, &own.iter().map(start).collect::<Vec<_>>(), run);
+    let seed = run.seed.wrapping_add(source as u64 * 77);
+    let mut queue = batches(events, &own.iter().map(start).collect::<Vec<_>>(), Run { seed, ..run });
     let planned = shared.repeat.iter().filter_map(record).map(|record| {
-        let is_own = |cut: &&Cut| cut.end > cut.start && own.contains(&usize::try_from(cut.partition).expect("not negative"));
+        let is_own = |cut: &&Cut| is_cut(cut) && own.contains(&usize::try_from(cut.partition).expect("not negative"));
         (record.epoch, record.cuts.iter().filter(is_own).map(|cut| (cut.partition, cut.end)).collect())
     });
     let planned = planned.collect();
@@ -83,6 +86,11 @@ fn batches(events: &[Vec<Event>], own: &[(usize, usize)], run: Run) -> VecDeque<
     queue
 }
 
+/// Returns what the column `id` holds for an event.
+pub(crate) fn id(partition: usize, offset: usize) -> i64 {
+    i64::try_from(partition * 10_000 + offset).expect("small")
+}
+
 fn batch(partition: usize, start: usize, events: &[Event], progress: Progress) -> Batch {
     let text = |of: fn(&Event) -> String| Arc::new(StringArray::from_iter_values(events.iter().map(of))) as Arc<dyn Array>;
     let columns: Vec<(&str, Arc<dyn Array>)> = vec![
@@ -91,6 +99,7 @@ fn batch(partition: usize, start: usize, events: &[Event], progress: Progress) -
         ("user_id", text(|event| format!("u{}", event.user))),
         ("kind", text(|event| if event.kind == 0 { "view".to_owned() } else { "click".to_owned() })),
         ("amount", Arc::new(Int64Array::from_iter_values(events.iter().map(|event| event.amount)))),
+        ("id", Arc::new(Int64Array::from_iter_values((start..start + events.len()).map(|offset| id(partition, offset))))),
     ];
     let start = i64::try_from(start).expect("small");
     let end = start + i64::try_from(events.len()).expect("small");

@@ -42,6 +42,12 @@ pub(crate) struct Event {
     pub(crate) amount: i64,
 }
 
+/// The events of one source, by partition.
+pub(crate) type Stream = Vec<Vec<Event>>;
+
+/// The sources' names. A run has as many as it is given streams.
+const SOURCES: [&str; 2] = ["events", "others"];
+
 /// A table: each row as text by the text of its key.
 pub(crate) type Table = BTreeMap<String, String>;
 
@@ -87,7 +93,7 @@ pub(crate) const PLAIN: Manner = Manner { late: LatePolicy::Keep, emit: Emit::Ch
 /// One run of a job.
 #[derive(Clone, Copy)]
 pub(crate) struct Run {
-    manner: Manner,
+    pub(crate) manner: Manner,
     pub(crate) workers: usize,
     /// Decides where epochs are cut.
     pub(crate) seed: u64,
@@ -97,9 +103,9 @@ pub(crate) struct Run {
     /// How far ahead of its epoch an event may be.
     pub(crate) skew: i64,
     /// The time that passes with each look at the clock.
-    tick: i64,
+    pub(crate) tick: i64,
     /// The run is killed when its sink is given this epoch.
-    killed_at: Option<Epoch>,
+    pub(crate) killed_at: Option<Epoch>,
 }
 
 impl Default for Run {
@@ -109,29 +115,39 @@ impl Default for Run {
     }
 }
 
-/// Runs views over the events of each partition; `seed` decides where epochs are cut.
+/// Runs views over the events of each partition of one source; `seed` decides where epochs are cut.
 pub(crate) fn run(views: &[(&str, &str)], events: &[Vec<Event>], workers: usize, seed: u64, bounded: bool) -> Outcome {
-    outcome_of(views, events, &[Run { workers, seed, bounded, ..Run::default() }])
+    outcome_of(views, &[events.to_vec()], &[Run { workers, seed, bounded, ..Run::default() }])
+}
+
+/// The same over several sources, to their ends.
+pub(crate) fn run_streams(views: &[(&str, &str)], streams: &[Stream], workers: usize, seed: u64) -> Outcome {
+    outcome_of(views, streams, &[Run { workers, seed, ..Run::default() }])
 }
 
 /// The same on one worker, with an epoch for each event.
 pub(crate) fn run_cut_after_each(views: &[(&str, &str)], events: &[Vec<Event>]) -> Outcome {
-    outcome_of(views, events, &[Run { most: 1, ..Run::default() }])
+    outcome_of(views, &[events.to_vec()], &[Run { most: 1, ..Run::default() }])
 }
 
 /// The same, killed again and again and begun anew with these numbers of workers.
 pub(crate) fn run_with_crashes(views: &[(&str, &str)], events: &[Vec<Event>], workers: &[usize], seed: u64) -> Outcome {
-    crash(views, events, workers, Run { seed, ..Run::default() })
+    run_streams_with_crashes(views, &[events.to_vec()], workers, seed)
+}
+
+/// The same over several sources.
+pub(crate) fn run_streams_with_crashes(views: &[(&str, &str)], streams: &[Stream], workers: &[usize], seed: u64) -> Outcome {
+    crash(views, streams, workers, Run { seed, ..Run::default() })
 }
 
 /// Runs views of a manner, killed again and again and begun anew with these numbers of workers.
 pub(crate) fn run_manner(views: &[(&str, &str)], manner: Manner, events: &[Vec<Event>], workers: &[usize], seed: u64) -> Outcome {
-    crash(views, events, workers, Run { manner, seed, ..Run::default() })
+    crash(views, &[events.to_vec()], workers, Run { manner, seed, ..Run::default() })
 }
 
 /// Runs views of a manner on one worker, with an epoch for each event, and stops before windows are closed for want of events.
 pub(crate) fn run_stopped(views: &[(&str, &str)], manner: Manner, events: &[Vec<Event>]) -> Outcome {
-    outcome_of(views, events, &[Run { manner, most: 1, bounded: false, ..Run::default() }])
+    outcome_of(views, &[events.to_vec()], &[Run { manner, most: 1, bounded: false, ..Run::default() }])
 }
 
 /// The same with a clock that passes the events by, from behind the oldest of them on, and goes on while the job is down.
@@ -141,7 +157,7 @@ pub(crate) fn run_with_crashes_beside_the_clock(
     workers: &[usize],
     seed: u64,
 ) -> Outcome {
-    crash(views, events, workers, Run { seed, skew: SKEW, tick: 400_000, ..Run::default() })
+    crash(views, &[events.to_vec()], workers, Run { seed, skew: SKEW, tick: 400_000, ..Run::default() })
 }
 
 /// Runs some views over the first so many events of each partition, stops, and goes on with other views. Returns the first epoch of those, too.
@@ -153,35 +169,31 @@ pub(crate) fn run_with_other_views(
 ) -> (Outcome, Epoch) {
     let (world, clock) = (Arc::default(), Arc::new(AtomicI64::new(0)));
     let first: Vec<_> = events.iter().map(|events| events[..seen.min(events.len())].to_vec()).collect();
-    execute(
-        &Arc::new(planned(before, PLAIN)),
-        &first,
-        Run { workers: 2, seed, bounded: false, ..Run::default() },
-        &world,
-        &clock,
-    );
+    let first_run = Run { workers: 2, seed, bounded: false, ..Run::default() };
+    execute(&Arc::new(planned(before, 1, PLAIN)), &[first], first_run, &world, &clock);
     let since = world.lock().expect("no worker panicked").held.map_or(0, |held| held + 1);
-    execute(&Arc::new(planned(after, PLAIN)), events, Run { workers: 3, seed, ..Run::default() }, &world, &clock);
+    let second_run = Run { workers: 3, seed, ..Run::default() };
+    execute(&Arc::new(planned(after, 1, PLAIN)), &[events.to_vec()], second_run, &world, &clock);
     (outcome(&world), since)
 }
 
-fn crash(views: &[(&str, &str)], events: &[Vec<Event>], workers: &[usize], run: Run) -> Outcome {
+fn crash(views: &[(&str, &str)], streams: &[Stream], workers: &[usize], run: Run) -> Outcome {
     let run = |(index, &workers): (usize, &usize)| {
         let seed = run.seed.wrapping_add(index as u64);
         Run { workers, seed, killed_at: Some(4 * (index as u64 + 1) + seed % 4), ..run }
     };
     let mut runs: Vec<Run> = workers.iter().enumerate().map(run).collect();
     runs.last_mut().expect("a run").killed_at = None;
-    outcome_of(views, events, &runs)
+    outcome_of(views, streams, &runs)
 }
 
-fn outcome_of(views: &[(&str, &str)], events: &[Vec<Event>], runs: &[Run]) -> Outcome {
+fn outcome_of(views: &[(&str, &str)], streams: &[Stream], runs: &[Run]) -> Outcome {
     let world: Arc<Mutex<World>> = Arc::default();
     let clock = Arc::new(AtomicI64::new(0));
     let manner = runs.first().map_or(PLAIN, |run| run.manner);
-    let plan = Arc::new(planned(views, manner));
+    let plan = Arc::new(planned(views, streams.len(), manner));
     for run in runs {
-        execute(&plan, events, *run, &world, &clock);
+        execute(&plan, streams, *run, &world, &clock);
         clock.fetch_add(500 * run.tick, Ordering::Relaxed);
     }
     outcome(&world)
@@ -200,7 +212,8 @@ pub(crate) fn record(entry: &LogEntry) -> Option<&EpochRecord> {
     if let LogEntry::Epoch(record) = entry { Some(record) } else { None }
 }
 
-fn planned(views: &[(&str, &str)], manner: Manner) -> Plan {
+/// Plans views over so many sources. A view that is named `x by a, b` has the key `a, b`.
+fn planned(views: &[(&str, &str)], sources: usize, manner: Manner) -> Plan {
     let column = |name: &str, kind: &str| Column { name: name.to_owned(), column_type: kind.parse().expect("a type") };
     let columns = vec![
         column("time", "timestamp"),
@@ -208,23 +221,25 @@ fn planned(views: &[(&str, &str)], manner: Manner) -> Plan {
         column("user_id", "text"),
         column("kind", "text"),
         column("amount", "bigint"),
+        column("id", "bigint"),
     ];
-    let source = SourcePlan { name: "events".to_owned(), columns, time_column: Some(0), derived: None };
-    // `name by column` declares a key.
+    let source =
+        |name: &&str| SourcePlan { name: (*name).to_owned(), columns: columns.clone(), time_column: Some(0), derived: None };
+    let sources: Vec<SourcePlan> = SOURCES[..sources].iter().map(source).collect();
     let view = |(name, sql): &(&str, &str)| {
-        let (name, key) = name.split_once(" by ").map_or((*name, None), |(name, key)| (name, Some(key.to_owned())));
+        let (name, key) = name.split_once(" by ").map_or((*name, Vec::new()), |(name, key)| (name, key.split(", ").collect()));
         // What reads another view has no late events of its own.
         let late = if sql.contains("(events,") { manner.late } else { LatePolicy::Keep };
-        let (name, sql, key) = (name.to_owned(), (*sql).to_owned(), key.into_iter().collect());
+        let (name, sql, key) = (name.to_owned(), (*sql).to_owned(), key.into_iter().map(str::to_owned).collect());
         ViewDefinition { name, sql, key, emit: manner.emit, late }
     };
-    plan(&[source], &views.iter().map(view).collect::<Vec<_>>()).expect("the views can be planned")
+    plan(&sources, &views.iter().map(view).collect::<Vec<_>>()).expect("the views can be planned")
 }
 
 /// What all workers of a run know.
 pub(crate) struct Shared {
     plan: Arc<Plan>,
-    pub(crate) events: Vec<Vec<Event>>,
+    pub(crate) streams: Vec<Stream>,
     pub(crate) run: Run,
     world: Arc<Mutex<World>>,
     clock: Arc<AtomicI64>,
@@ -237,10 +252,10 @@ pub(crate) struct Shared {
 
 impl Shared {
     /// Takes the newest checkpoint that the sink is not behind, or an older one.
-    fn begin(plan: &Arc<Plan>, events: &[Vec<Event>], run: Run, world: &Arc<Mutex<World>>, clock: &Arc<AtomicI64>) -> Shared {
+    fn begin(plan: &Arc<Plan>, streams: &[Stream], run: Run, world: &Arc<Mutex<World>>, clock: &Arc<AtomicI64>) -> Shared {
         let mut state = world.lock().expect("no worker panicked");
         let time = Timestamp(clock.fetch_add(1000, Ordering::Relaxed));
-        let partitions = vec![(0..i32::try_from(events.len()).expect("small")).collect()];
+        let partitions = streams.iter().map(|events| (0..i32::try_from(events.len()).expect("small")).collect()).collect();
         state.log.push(LogEntry::Start(Start { time, partitions }));
         let held = state.held;
         let mut usable = state.checkpoints.iter().rev().filter(|(checkpoint, _)| Some(checkpoint.epoch) <= held);
@@ -258,7 +273,7 @@ impl Shared {
         state.plan = Some(Arc::clone(plan));
         Shared {
             plan: Arc::clone(plan),
-            events: events.to_vec(),
+            streams: streams.to_vec(),
             run,
             world: Arc::clone(world),
             clock: Arc::clone(clock),
@@ -271,7 +286,7 @@ impl Shared {
 
     fn first(&self) -> (Epoch, Vec<Timestamp>) {
         let begin = |(checkpoint, _): &(Checkpoint, _)| (checkpoint.epoch + 1, checkpoint.seal.watermarks.clone());
-        self.checkpoint.as_ref().map_or((0, vec![Timestamp::MIN]), begin)
+        self.checkpoint.as_ref().map_or((0, vec![Timestamp::MIN; self.streams.len()]), begin)
     }
 
     fn is_killed(&self) -> bool {
@@ -279,8 +294,8 @@ impl Shared {
     }
 }
 
-fn execute(plan: &Arc<Plan>, events: &[Vec<Event>], run: Run, world: &Arc<Mutex<World>>, clock: &Arc<AtomicI64>) {
-    let shared = Arc::new(Shared::begin(plan, events, run, world, clock));
+fn execute(plan: &Arc<Plan>, streams: &[Stream], run: Run, world: &Arc<Mutex<World>>, clock: &Arc<AtomicI64>) {
+    let shared = Arc::new(Shared::begin(plan, streams, run, world, clock));
     let guards = timely::execute(timely::Config::process(run.workers), move |worker| {
         let wiring = wiring(&shared, worker.index());
         worker.dataflow::<Epoch, _, _>(|scope| build(scope, &lower(&shared.plan), wiring));
@@ -305,7 +320,7 @@ fn wiring(shared: &Arc<Shared>, worker: usize) -> Wiring {
         plan: Arc::clone(&shared.plan),
         sequencer: (worker == 0).then(|| sequencer(shared)),
         first: shared.first(),
-        sources: vec![feed(shared, worker)],
+        sources: (0..shared.streams.len()).map(|source| feed(shared, source, worker)).collect(),
         tables: vec![table],
         appends: Vec::new(),
         stores: stores(shared),
@@ -331,7 +346,7 @@ fn sequencer(shared: &Arc<Shared>) -> Options {
     });
     Options {
         pace: Pace { min: Duration::ZERO, catch_up: Duration::ZERO, ..Pace::default() },
-        sources: vec![Lateness { delay: DELAY, idle_timeout: i64::MAX }],
+        sources: vec![Lateness { delay: DELAY, idle_timeout: i64::MAX }; shared.streams.len()],
         clock: Box::new(move || Timestamp(clock.fetch_add(tick, Ordering::Relaxed))),
         begin: Begin { checkpoint: shared.checkpoint.as_ref().map(|(known, _)| known.clone()), repeat: shared.repeat.clone() },
         log: Box::new(move |_| Outlet { send, finished: Box::new(move || durable.load(Ordering::Relaxed)) }),

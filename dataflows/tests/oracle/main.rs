@@ -5,6 +5,7 @@
 mod aggregates;
 mod feed;
 mod harness;
+mod joins;
 mod naive;
 mod rows;
 mod streams;

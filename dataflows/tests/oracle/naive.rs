@@ -15,7 +15,7 @@ pub(crate) struct Expected {
     pub(crate) dead: Vec<Place>,
 }
 
-/// An event with its place and the watermark that it met.
+/// An event with its place and the watermark of its source that it met.
 #[derive(Debug, Clone)]
 pub(crate) struct Met {
     pub(crate) epoch: Epoch,
@@ -32,14 +32,14 @@ pub(crate) fn tables(events: &[Vec<Event>], records: &[EpochRecord], skew: i64) 
 /// Computes the tables of views that have seen nothing before an epoch.
 pub(crate) fn tables_since(since: Epoch, events: &[Vec<Event>], records: &[EpochRecord], skew: i64) -> Expected {
     let mut dead = Vec::new();
-    let mut met = met(events, records, skew, &mut dead);
+    let mut met = met((0, events), records, skew, &mut dead);
     met.retain(|met| met.epoch >= since);
     tables_of(&met, dead)
 }
 
 /// Computes the tables of views whose windows take events for so long after they have closed.
 pub(crate) fn tables_amended(horizon: i64, events: &[Vec<Event>], records: &[EpochRecord]) -> Expected {
-    let mut met = met(events, records, i64::MAX, &mut Vec::new());
+    let mut met = met((0, events), records, i64::MAX, &mut Vec::new());
     met.iter_mut().for_each(|met| met.watermark = met.watermark.plus_micros(-horizon));
     tables_of(&met, Vec::new())
 }
@@ -60,14 +60,19 @@ fn tables_of(met: &[Met], mut dead: Vec<Place>) -> Expected {
     Expected { tables, late, dead }
 }
 
-/// Finds each event's epoch in the records, sets apart those that are too far ahead of it, and checks the watermarks by their definition.
-pub(crate) fn met(events: &[Vec<Event>], records: &[EpochRecord], skew: i64, dead: &mut Vec<Place>) -> Vec<Met> {
+/// Finds the epoch of each event of a source in the records, sets apart those that are too far ahead of it, and checks the watermarks by their definition.
+pub(crate) fn met(
+    (source, events): (usize, &[Vec<Event>]),
+    records: &[EpochRecord],
+    skew: i64,
+    dead: &mut Vec<Place>,
+) -> Vec<Met> {
     let mut met = Vec::new();
     let mut watermark = Timestamp::MIN;
     let mut newest = vec![None; events.len()];
     let mut finished = vec![false; events.len()];
     for record in records {
-        for cut in &record.cuts {
+        for cut in record.cuts.iter().filter(|cut| cut.source == source) {
             let partition = usize::try_from(cut.partition).expect("small");
             let range = usize::try_from(cut.start).expect("small")..usize::try_from(cut.end).expect("small");
             for (offset, &event) in events[partition].iter().enumerate().filter(|(offset, _)| range.contains(offset)) {
@@ -83,7 +88,7 @@ pub(crate) fn met(events: &[Vec<Event>], records: &[EpochRecord], skew: i64, dea
         let open = (0..events.len()).filter(|&partition| !finished[partition]);
         let least = open.map(|partition| newest[partition].map_or(Timestamp::MIN, |time: i64| Timestamp(time - DELAY))).min();
         watermark = watermark.max(least.unwrap_or(Timestamp::MAX));
-        assert_eq!(record.seal.watermarks, vec![watermark], "watermark after epoch {}", record.epoch);
+        assert_eq!(record.seal.watermarks[source], watermark, "watermark after epoch {}", record.epoch);
     }
     assert_eq!(met.len() + dead.len(), events.iter().map(Vec::len).sum::<usize>(), "each event is in one epoch");
     met

@@ -77,7 +77,7 @@ fn dedupe<K: Ord>(records: &[Record], key: impl Fn(&Record) -> K, within: i64) -
 
 /// Finds each event's epoch; none lies too far ahead of it.
 fn met(events: &[Vec<Event>], outcome: &Outcome) -> Vec<Met> {
-    naive::met(events, &outcome.records, i64::MAX, &mut Vec::new())
+    naive::met((0, events), &outcome.records, i64::MAX, &mut Vec::new())
 }
 
 fn rows(records: &[Record], row: impl Fn(&Record) -> String) -> Table {

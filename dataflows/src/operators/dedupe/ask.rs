@@ -14,8 +14,8 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Scope, Stream};
 use timely::progress::Antichain;
 
+use super::super::part::json;
 use super::super::partial::{Announced, Announcement};
-use super::super::preaggregate::json;
 use super::{Question, Questions, Rule, Waiting};
 use crate::changes::Side;
 use crate::epochs::Seal;

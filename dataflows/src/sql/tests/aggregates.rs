@@ -8,6 +8,7 @@ use freshet_model::{Batch, Progress, Timestamp};
 use super::*;
 use crate::keys::KeyCodec;
 use crate::lower::lower;
+use crate::operators::partial::Sum;
 use crate::operators::preaggregate::{Context, Preaggregate};
 use crate::operators::result::finish;
 use crate::state::Slot;
@@ -35,12 +36,12 @@ fn over(columns: RecordBatch, aggregate: &str) -> String {
     let sql = format!("SELECT 'all' AS scope, {aggregate} AS x FROM payments GROUP BY scope");
     let plan = job(&[&sql]).unwrap_or_else(|error| panic!("{error}\n{sql}"));
     let fold = lower(&plan).folds.remove(0);
-    let types: Vec<DataType> = fold.keys.iter().map(|key| key.data_type.clone()).collect();
+    let types: Vec<DataType> = fold.inputs[0].keys.iter().map(|key| key.data_type.clone()).collect();
     let context = Context {
         name: String::new(),
         source: "payments".to_owned(),
         time_column: Some(0),
-        keys: fold.keys,
+        keys: fold.inputs[0].keys.clone(),
         key_time_bound: None,
         codec: Arc::new(KeyCodec::new(&types)),
         views: vec!["a".to_owned()],

@@ -3,6 +3,7 @@
 mod aggregates;
 mod cascade;
 mod functions;
+mod joins;
 mod keys;
 mod pipelines;
 mod refusals;
@@ -19,7 +20,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use freshet_model::Column;
 
 use super::{PlanError, ViewDefinition, plan};
-use crate::plan::{Aggregation, Body, Emit, Expression, LatePolicy, Map, Plan, SourcePlan, View};
+use crate::plan::{Aggregation, Body, Emit, Expression, Join, LatePolicy, Map, Plan, SourcePlan, View};
 
 /// A second, in the unit of all times.
 const SECOND: i64 = 1_000_000;
@@ -88,6 +89,13 @@ fn aggregation(view: &View) -> &Aggregation {
     match &view.body {
         Body::Aggregate(aggregation) => aggregation,
         _ => panic!("'{}' does not aggregate", view.sql),
+    }
+}
+
+fn join(view: &View) -> &Join {
+    match &view.body {
+        Body::Join(join) => join,
+        _ => panic!("'{}' is no join", view.sql),
     }
 }
 
