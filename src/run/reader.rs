@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, bounded};
 use freshet_connectors::{Error, Reader};
 use freshet_dataflows::operators::source::Feed;
 use freshet_model::{Batch, Timestamp};
@@ -42,7 +42,8 @@ pub(super) fn feed(name: &str, part: SourcePart, activator: SyncActivator, share
     let still_wanted = Arc::downgrade(&wanted);
     shared.spawn(&format!("read {name}"), move || {
         let now = || (still_wanted.strong_count() > 0 && !thread.has_failed()).then(|| Timestamp(now.load(Ordering::Acquire)));
-        if let Err(error) = read_all(&own, (reader, ahead), &sender, &activator, &now) {
+        let send = |batch| sender.send(batch).is_ok() && activator.activate().is_ok();
+        if let Err(error) = read_all(&own, (reader, ahead), &now, &send) {
             thread.fail(error);
         }
     });
@@ -58,13 +59,13 @@ fn next_of(receiver: Receiver<Batch>, wanted: Arc<()>) -> Box<dyn FnMut() -> Opt
 }
 
 /// Reads until the worker needs nothing more. A process that has been asked to stop reads on until its last epoch has been cut: epochs of an
-/// earlier run may have to be repeated first. `now` returns when the newest epoch was cut, as long as the worker needs something.
+/// earlier run may have to be repeated first. `now` returns when the newest epoch was cut, as long as the worker needs something; `send` tells whether
+/// there is somebody to take what it is given.
 fn read_all(
     name: &str,
     (mut reader, mut ahead): (Box<dyn Reader>, Ahead),
-    sender: &Sender<Batch>,
-    activator: &SyncActivator,
     now: &dyn Fn() -> Option<Timestamp>,
+    send: &dyn Fn(Batch) -> bool,
 ) -> Result<(), Error> {
     let mut batches = Vec::new();
     while let Some(now) = now() {
@@ -79,7 +80,7 @@ fn read_all(
         }
         for batch in batches.drain(..) {
             ahead.take(&batch);
-            if sender.send(batch).is_err() || activator.activate().is_err() {
+            if !send(batch) {
                 return Ok(());
             }
         }
@@ -88,4 +89,77 @@ fn read_all(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::collections::BTreeSet;
+
+    use arrow::array::RecordBatch;
+    use arrow::datatypes::Schema;
+    use freshet_model::{Offset, PartitionId, Progress};
+
+    use super::*;
+
+    const MEGABYTE: usize = 1 << 20;
+
+    /// Partition 0 brings ten small records a read, partition 1 a megabyte in one.
+    #[derive(Default)]
+    struct Uneven {
+        positions: [Offset; 2],
+        held: BTreeSet<PartitionId>,
+    }
+
+    impl Reader for Uneven {
+        fn set_now(&mut self, _: Timestamp) {}
+
+        fn hold(&mut self, partition: PartitionId, held: bool) -> Result<(), freshet_connectors::Error> {
+            assert!(if held { self.held.insert(partition) } else { self.held.remove(&partition) }, "told once");
+            Ok(())
+        }
+
+        fn read(&mut self, _: usize, _: Duration, out: &mut Vec<Batch>) -> Result<(), freshet_connectors::Error> {
+            for (partition, records, bytes) in [(0, 10, 1000), (1, 1, MEGABYTE)] {
+                if self.held.contains(&partition) {
+                    continue;
+                }
+                let position = &mut self.positions[usize::from(partition == 1)];
+                out.push(Batch {
+                    partition,
+                    range: *position..*position + records,
+                    columns: RecordBatch::new_empty(Schema::empty().into()),
+                    offsets: Vec::new(),
+                    max_event_time: None,
+                    bytes,
+                    dead: Vec::new(),
+                    early: Vec::new(),
+                    progress: Progress::Behind(1),
+                });
+                *position += records;
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_is_read_ahead_of_a_planned_epoch_is_bounded_and_all_goes_on_after_it() {
+        let planned = [(0, [(0, 2000), (1, 1)].into())].into();
+        let (slow, fast, most_ahead) = (Cell::new(0), Cell::new(0), Cell::new(0));
+        let send = |batch: Batch| {
+            if batch.partition == 0 {
+                slow.set(batch.range.end);
+            } else {
+                fast.set(batch.range.end);
+            }
+            if slow.get() < 2000 {
+                most_ahead.set(fast.get());
+            }
+            true
+        };
+        let now = || (fast.get() < 300).then_some(Timestamp(0));
+        read_all("uneven", (Box::new(Uneven::default()), Ahead::new(planned)), &now, &send).expect("nothing fails");
+        assert!((30..=40).contains(&most_ahead.get()), "{} megabytes were read ahead", most_ahead.get());
+        assert!(slow.get() >= 2000, "the epoch was filled first");
+    }
 }
