@@ -171,10 +171,11 @@ impl Leader {
         let newest = self.newest.take();
         let from = newest.as_ref().map_or(0, |(id, _)| id.epoch + 1);
         let mut log = self.state.read_log(from)?;
-        // A sink that the checkpoint's job did not have lacks nothing of what came before.
+        // A sink of the job that the checkpoint's job did not have lacks nothing of what came before.
         let is_new = |held: &&Held| {
-            let had = |(_, kept): &(_, Kept)| kept.known.job.contains_key(&Part::Sink(held.sink.clone()));
-            held.epoch.is_none() && newest.as_ref().is_some_and(|newest| !had(newest))
+            let part = Part::Sink(held.sink.clone());
+            let had = newest.as_ref().is_none_or(|(_, kept)| kept.known.job.contains_key(&part));
+            held.epoch.is_none() && !had && known.job.contains_key(&part)
         };
         let held: Vec<_> = held.iter().filter(|held| !is_new(held)).cloned().collect();
         let durable = Durable { log: log.first..log.next, checkpoints: newest.iter().map(|(id, _)| id.epoch).collect() };

@@ -85,11 +85,12 @@ fn a_job_that_was_stopped_goes_on_from_its_checkpoint_and_one_that_has_changed_i
     assert!(two_minutes(), "no row of the former view is left");
 }
 
-/// Requires that a view's table holds each event once that the ledger says was counted.
-fn check_counted(job: &Job, view: &str, column: &str) {
-    let counted = number(job.folder(), &format!("SELECT counted FROM freshet_ledger WHERE view = '{view}'")).expect("a ledger");
+/// Requires that a view's table in a database holds each event once that the ledger there says was counted.
+fn check_counted(job: &Job, database: &str, view: &str, column: &str) {
+    let number = |query: &str| open(&job.folder().join(database))?.query_row(query, [], |row| row.get::<_, f64>(0)).ok();
+    let counted = number(&format!("SELECT counted FROM freshet_ledger WHERE view = '{view}'")).expect("a ledger");
     assert!(counted > 0.0, "{view} has counted something");
-    assert_eq!(number(job.folder(), &format!("SELECT sum({column}) FROM {view}")), Some(counted), "{view}");
+    assert_eq!(number(&format!("SELECT sum({column}) FROM {view}")), Some(counted), "{view} in {database}");
 }
 
 #[test]
@@ -97,6 +98,10 @@ fn views_come_and_go_after_a_clean_stop_and_the_others_go_on() {
     const KINDS: &str = r#"
 [view.kinds]
 sql = "SELECT window_start, window_end, event_type, count(*) AS events FROM tumble(user_activity, INTERVAL '1 minute') GROUP BY window_start, window_end, event_type"
+
+[sink.second]
+url = "sqlite://data/second.db"
+views = ["kinds"]
 "#;
     let (few, more) = (r#""user_sessions"]"#, r#""user_sessions", "kinds"]"#);
     let job = Job::generated("rate=2000");
@@ -125,8 +130,9 @@ sql = "SELECT window_start, window_end, event_type, count(*) AS events FROM tumb
     wait_for_progress(&job, epoch, &mut third);
     third.interrupt();
     third.wait(LIMIT).expect_success("the third run");
-    check_counted(&job, "page_view_counts", "view_count");
-    check_counted(&job, "kinds", "events");
+    check_counted(&job, TABLES, "page_view_counts", "view_count");
+    check_counted(&job, TABLES, "kinds", "events");
+    check_counted(&job, "data/second.db", "kinds", "events");
     let since = number(job.folder(), "SELECT read FROM freshet_ledger WHERE view = 'kinds'");
     let all = progress(job.folder()).expect("tables").1;
     assert_eq!(since, Some((all - read) as f64), "the new view has read what came after the first run");
@@ -138,8 +144,9 @@ sql = "SELECT window_start, window_end, event_type, count(*) AS events FROM tumb
     assert!(fourth.output().contains("view 'kinds' is gone"), "{}", fourth.output());
     fourth.interrupt();
     fourth.wait(LIMIT).expect_success("the fourth run");
-    check_counted(&job, "page_view_counts", "view_count");
-    check_counted(&job, "kinds", "events");
+    check_counted(&job, TABLES, "page_view_counts", "view_count");
+    check_counted(&job, TABLES, "kinds", "events");
+    check_counted(&job, "data/second.db", "kinds", "events");
 }
 
 #[test]
