@@ -25,6 +25,10 @@ fn portion(name: &str) -> Vec<Option<Vec<u8>>> {
 
 fn wait_for_number(running: &mut Running, database: &Database, query: &str, expected: i64) {
     let there = wait_for(LIMIT, || database.number(query) == Some(expected) || !running.is_running());
+    if !running.is_running() {
+        // What it said last is still on its way.
+        std::thread::sleep(Duration::from_secs(1));
+    }
     assert!(there && running.is_running(), "{query}: {:?}, not {expected}\n{}", database.number(query), running.output());
 }
 
