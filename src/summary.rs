@@ -14,6 +14,13 @@ pub fn text(job: &str, stats: &Stats, events: u64, seconds: f64) -> String {
         let numbers = [&view.counted, &view.filtered, &view.late, &view.upserts, &view.deletes].map(load);
         views.push(std::iter::once(view.name.clone()).chain(numbers).collect());
     }
+    let mut streams = vec![["stream", "repeats", "late", "keys"].map(str::to_owned).to_vec()];
+    for stream in &stats.streams {
+        let numbers = [&stream.duplicates, &stream.late, &stream.keys];
+        if numbers.iter().any(|number| number.load(Ordering::Relaxed) > 0) {
+            streams.push(std::iter::once(stream.name.clone()).chain(numbers.map(load)).collect());
+        }
+    }
     let mut sinks = vec![["sink", "where", "commits", "rows"].map(str::to_owned).to_vec()];
     for sink in &stats.sinks {
         sinks.push(vec![sink.name.clone(), sink.url.clone(), load(&sink.commits), load(&sink.rows)]);
@@ -24,6 +31,11 @@ pub fn text(job: &str, stats: &Stats, events: u64, seconds: f64) -> String {
     let mut lines = vec![head, String::new()];
     lines.extend(table(&views, 1));
     lines.push(String::new());
+    // Records that a stream left out never came to its views.
+    if streams.len() > 1 {
+        lines.extend(table(&streams, 1));
+        lines.push(String::new());
+    }
     lines.extend(table(&sinks, 2));
     lines.join("\n") + "\n"
 }
@@ -49,5 +61,14 @@ sink       where                  commits  rows
 warehouse  postgres://a:***@db/x       12     0
 ";
         assert_eq!(text("activity", &stats, 1_234_577, 2.0), expected);
+        let stats = stats.with_streams(["dedupe(clicks, id, 60 s)", "union(a, b)"].map(str::to_owned).into_iter());
+        stats.streams[0].duplicates.store(1_000, Ordering::Relaxed);
+        let streams = "\
+stream                    repeats  late  keys
+dedupe(clicks, id, 60 s)    1,000     0     0
+
+sink";
+        let text = text("activity", &stats, 1_234_577, 2.0);
+        assert!(text.contains(streams) && !text.contains("union"), "{text}");
     }
 }
