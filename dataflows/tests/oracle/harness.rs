@@ -64,6 +64,8 @@ pub(crate) struct Outcome {
     pub(crate) dead: Vec<Place>,
     pub(crate) ledger: Vec<LedgerRow>,
     pub(crate) records: Vec<EpochRecord>,
+    /// The number of keys that are kept for each view and stream.
+    pub(crate) keys: BTreeMap<Input, i64>,
 }
 
 /// What outlives a run: the sink with the epoch that it holds, the epoch log, and checkpoints with the states of each fold.
@@ -313,6 +315,7 @@ fn execute(plan: &Arc<Plan>, streams: &[Stream], run: Run, world: &Arc<Mutex<Wor
 }
 
 fn wiring(shared: &Arc<Shared>, worker: usize) -> Wiring {
+    let counting = Arc::clone(shared);
     let is_shown = |view: &usize| shared.plan.views[*view].part_of.is_none();
     let tables: Vec<Input> = (0..shared.plan.views.len()).filter(is_shown).map(Input::View).collect();
     let table = TableOutlet { name: "tables".to_owned(), tables: tables.clone(), owner: 0, open: table(shared, tables) };
@@ -324,7 +327,10 @@ fn wiring(shared: &Arc<Shared>, worker: usize) -> Wiring {
         tables: vec![table],
         appends: Vec::new(),
         stores: stores(shared),
-        keys: Arc::new(|_, _| {}),
+        keys: Arc::new(move |of, change| {
+            let mut world = counting.world.lock().expect("not poisoned");
+            *world.outcome.keys.entry(of).or_default() += change;
+        }),
     }
 }
 

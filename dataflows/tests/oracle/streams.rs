@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use freshet_dataflows::plan::Input;
 use freshet_model::Timestamp;
 use proptest::prelude::*;
 
@@ -211,4 +212,18 @@ fn a_record_that_would_be_forgotten_at_once_is_late() {
     let is_late = met(&events, &outcome)[1].watermark == Timestamp(18 * MINUTE);
     let row = outcome.ledger.iter().find(|row| row.view == "firsts").expect("its accounts");
     assert_eq!(row.late, u64::from(is_late), "{row:?}");
+}
+
+#[test]
+fn keys_that_are_forgotten_leave_memory() {
+    let event = |n: u16| Event { time: i64::from(n) * MINUTE, page: (n % 200) as u8, user: (n / 200) as u8, kind: 0, amount: 1 };
+    let events = vec![(0..3000).map(event).collect::<Vec<_>>()];
+    let outcome = run(VIEWS, &events, 2, 5, true);
+    check(&outcome, &events);
+    // An epoch looks at 64 keys on each worker, and at two for each of its records.
+    let largest = outcome.records.iter().map(|record| record.cuts.iter().map(|cut| cut.rows).sum::<u64>()).max();
+    let bound = 200 + 4 * i64::try_from(largest.expect("epochs")).expect("small");
+    let remembered: Vec<i64> =
+        outcome.keys.iter().filter(|(of, _)| matches!(of, Input::Source(_))).map(|(_, keys)| *keys).collect();
+    assert!(remembered.len() == 2 && remembered.iter().all(|keys| (0..bound).contains(keys)), "{remembered:?}, {bound}");
 }
