@@ -101,6 +101,12 @@ fn located(job: &Job, error: &PlanError) -> job::Error {
     }
 }
 
+/// Tells whether a query names a source or view: one that works row by row is put into the views that read it, and leaves no other trace in the plan.
+#[must_use]
+pub fn mentions(query: &str, name: &str) -> bool {
+    find_word(query, &(0..query.len()), name).is_some()
+}
+
 /// Finds a whole word in a part of the text.
 fn find_word(text: &str, part: &Range<usize>, word: &str) -> Option<Range<usize>> {
     let query = text.get(part.clone())?;

@@ -5,5 +5,6 @@ CREATE TABLE payment_logins (
     user_id      VARCHAR(50) NOT NULL,
     paid_at      TIMESTAMP NOT NULL,
     logged_in_at TIMESTAMP NOT NULL,
-    amount       NUMERIC(12, 2) NOT NULL
+    amount       NUMERIC(12, 2) NOT NULL,
+    PRIMARY KEY (payment_id, login_id)
 );

@@ -1,6 +1,7 @@
 """The two systems under comparison, behind one small interface: how each is started on a topic, a database and a folder."""
 
 import dataclasses
+import json
 import os
 import pathlib
 import re
@@ -32,7 +33,6 @@ class Work:
 
 
 THREE = ["view.page_view_counts", "view.active_users", "view.user_sessions", "sink.warehouse"]
-ALL_VIEWS = '["page_view_counts", "active_users", "user_sessions"]'
 
 
 def user_activity(queries: str, parts: list[str]) -> Work:
@@ -57,7 +57,7 @@ WORK = {
         "clickstream_agg_minute",
         "SELECT (SELECT count(*) FROM clickstream_events), (SELECT sum(hits) FROM clickstream_agg_minute)",
         {"clickstream": ["--span", "2h", "--malformed", 0]},
-        ["source.clickstream", "view.clean", "view.clickstream_events", "view.clickstream_agg_minute", "sink.analytics"],
+        ["source.clickstream", "view.clickstream_events", "view.clickstream_agg_minute", "sink.analytics"],
     ),
     "join": Work(
         "payment_logins",
@@ -124,7 +124,7 @@ def job_text(work: Work, topic: str) -> str:
         return text
     parts = re.split(r"(?m)^(?=\[)", text)
     text = "".join(part for part in parts if part.partition("]")[0].lstrip("[") in work.parts)
-    if "view.active_users" not in work.parts:
-        text = text.replace(f"views = {ALL_VIEWS}", 'views = ["page_view_counts"]')
+    held = {part.partition(".")[2] for part in work.parts}
+    text = re.sub(r"(?m)^views = (\[.*\])$", lambda views: f"views = {json.dumps([v for v in json.loads(views[1]) if v in held])}", text)
     usual = next(iter(work.topics))
     return text.replace(f'/{usual}"', f'/{topic}"').replace('/enriched_activity"', f'/{topic}_enriched"')

@@ -46,6 +46,7 @@ CREATE TABLE IF NOT EXISTS user_sessions (
     adds            BIGINT NOT NULL,
     purchases       BIGINT NOT NULL,
     added           NUMERIC NOT NULL,
+    step            BIGINT NOT NULL,
     PRIMARY KEY (user_id, session_start)
 );
 CREATE TABLE IF NOT EXISTS abandoned_carts (

@@ -17,6 +17,8 @@ CREATE TABLE IF NOT EXISTS services_per_minute (
     error_rate   DOUBLE PRECISION NOT NULL,
     mean_ms      DOUBLE PRECISION,
     max_ms       BIGINT,
+    p50_ms       DOUBLE PRECISION,
+    p99_ms       DOUBLE PRECISION,
     PRIMARY KEY (window_start, service)
 );
 CREATE TABLE IF NOT EXISTS bad_minutes (

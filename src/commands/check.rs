@@ -9,7 +9,7 @@ use freshet_dataflows::sql::Functions;
 use super::find;
 use crate::cli::JobOptions;
 use crate::exit::Failure;
-use crate::job::{Job, write_duration};
+use crate::job::{Job, ViewSpec, write_duration};
 use crate::planning::{self, Role};
 use crate::redact;
 use crate::text;
@@ -70,13 +70,9 @@ fn inputs<'a>(plan: &'a Plan, view: &'a View) -> Vec<&'a str> {
 }
 
 fn warnings(job: &Job, plan: &Plan) -> Vec<String> {
-    // By the text: what works row by row is put into what reads it, so that the plan no longer tells.
-    let names = |sql: &str, name: &String| {
-        sql.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word.eq_ignore_ascii_case(name))
-    };
     let is_read = |name: &String| {
-        let by_view = job.views.iter().any(|view| view.name != *name && names(&view.sql, name));
-        by_view || job.sinks.iter().any(|sink| sink.reads.contains(name))
+        let names = |other: &ViewSpec| other.name != *name && planning::mentions(&other.sql, name);
+        job.sinks.iter().any(|sink| sink.reads.contains(name)) || job.views.iter().any(names)
     };
     let unread = job.views.iter().filter(|view| !is_read(&view.name));
     let unread =

@@ -138,7 +138,8 @@ fn tables_made_by_the_ddl_are_taken_as_they_are() {
         database.connect().batch_execute(&ddl).expect("the DDL is sound");
         let mut job = Job::committed(&format!("{name}.toml"));
         for topic in job.topics() {
-            job = job.replace(&format!("/{topic}\""), &format!("/{topic}?events=2000&rate=0&span=10m&users=50&incidents=0.3\""));
+            job =
+                job.replace(&format!("/{topic}\""), &format!("/{topic}?events=6000&rate=0&span=10m&users=2000&incidents=0.3\""));
         }
         job.run().env("DATABASE_URL", &database.url).args("--bounded").succeed(LIMIT);
         let tables = ddl.lines().filter_map(|line| line.strip_prefix("CREATE TABLE IF NOT EXISTS ")?.strip_suffix(" ("));

@@ -21,6 +21,7 @@ pub struct Declared {
 }
 
 /// An event of any kind.
+#[derive(Clone)]
 pub struct Fact {
     /// Its partition.
     pub partition: i32,
@@ -92,6 +93,15 @@ impl Stream {
             }
         });
         all
+    }
+
+    /// Returns the first event of each id, or of each text and time, which is what is left without repeats: a repeat lies in the partition of the first, further back.
+    #[must_use]
+    pub fn distinct(&self, id: &str, with_time: bool) -> Stream {
+        let key = |event: &Fact| (event.text(id).map(str::to_owned), with_time.then_some(event.time));
+        let mut seen = BTreeSet::new();
+        let events = self.events.iter().filter(|event| seen.insert(key(event))).cloned().collect();
+        Stream { delay: self.delay, events, bad: self.bad.clone() }
     }
 
     /// Finds an event by its place.

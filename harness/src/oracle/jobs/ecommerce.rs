@@ -21,7 +21,8 @@ pub const DECLARED: Declared = Declared {
 const HOUR: i64 = 60 * MINUTE;
 
 /// Fails unless the job's tables are right.
-pub fn check(client: &mut Client, stream: &Stream) {
+pub fn check(client: &mut Client, topic: &Stream) {
+    let stream = &topic.distinct("event_id", false);
     counts(client, stream);
     revenue(client, stream, "revenue_per_minute", MINUTE);
     revenue(client, stream, "revenue_per_hour", HOUR);
@@ -85,6 +86,7 @@ struct Session {
     adds: usize,
     purchases: usize,
     added: i64,
+    step: usize,
 }
 
 fn sessions(client: &mut Client, stream: &Stream) -> Vec<Session> {
@@ -103,9 +105,28 @@ fn sessions(client: &mut Client, stream: &Stream) -> Vec<Session> {
             adds: count(&["cart_add"]),
             purchases: count(&["purchase"]),
             added: adds.filter_map(|event| price(&event)).sum(),
+            step: furthest(&events),
         }
     };
     windows.groups(|event| Some(vec![event.expect("user_id")])).into_iter().map(session).collect()
+}
+
+/// The furthest step of those that can be begun with any of the events: each next step as early as can be.
+fn furthest(events: &[&Fact]) -> usize {
+    let steps: [&[&str]; 3] = [&["page_view", "item_click"], &["cart_add"], &["purchase"]];
+    let is = |event: &Fact, step: usize| steps[step].iter().any(|kind| event.is("event_type", kind));
+    let begun = |first: &&Fact| {
+        let (mut time, mut reached) = (first.time, 1);
+        while reached < steps.len() {
+            let next = events.iter().filter(|event| event.time >= time && is(event, reached)).map(|event| event.time).min();
+            match next.filter(|next| next - first.time <= 2 * HOUR) {
+                Some(next) => (time, reached) = (next, reached + 1),
+                None => return reached,
+            }
+        }
+        reached
+    };
+    events.iter().filter(|event| is(event, 0)).map(begun).max().unwrap_or(0)
 }
 
 fn session_tables(client: &mut Client, sessions: &[Session]) {
@@ -113,9 +134,9 @@ fn session_tables(client: &mut Client, sessions: &[Session]) {
     let row = |s: &Session, values: Cells| (cells![s.user, s.start], values);
     let all = sessions.iter().map(|s| {
         let seconds = (s.end - s.start) / 1_000_000;
-        row(s, cells![s.end, seconds, s.events, s.looks, s.searches, s.adds, s.purchases, decimal(s.added)])
+        row(s, cells![s.end, seconds, s.events, s.looks, s.searches, s.adds, s.purchases, decimal(s.added), s.step])
     });
-    let values = ["session_end", "session_seconds", "events", "looks", "searches", "adds", "purchases", "added"];
+    let values = ["session_end", "session_seconds", "events", "looks", "searches", "adds", "purchases", "added", "step"];
     check_rows(client, "user_sessions", &key, &values, &all.collect());
 
     let left =
@@ -129,7 +150,7 @@ fn session_tables(client: &mut Client, sessions: &[Session]) {
 fn funnel(client: &mut Client, sessions: &[Session]) {
     let mut hours: BTreeMap<i64, [usize; 4]> = BTreeMap::new();
     for s in sessions {
-        let reached = [true, s.looks > 0, s.looks > 0 && s.adds > 0, s.looks > 0 && s.adds > 0 && s.purchases > 0];
+        let reached = [true, s.step >= 1, s.step >= 2, s.step >= 3];
         let counts = hours.entry(s.start.div_euclid(HOUR) * HOUR).or_default();
         counts.iter_mut().zip(reached).for_each(|(count, reached)| *count += usize::from(reached));
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use postgres::Client;
 
 use super::super::MINUTE;
-use super::super::rows::{Rows, check_rows, decimal};
+use super::super::rows::{Rows, check_rows, decimal, read};
 use super::super::stream::{Declared, Fact, Stream};
 use super::super::windows::{Cells, Window, Windowed};
 use crate::cells;
@@ -29,7 +29,8 @@ pub const DECLARED: Declared = Declared {
 type Group<'a> = ((i64, i64, Cells), Vec<&'a Fact>);
 
 /// Fails unless the job's tables are right.
-pub fn check(client: &mut Client, stream: &Stream) {
+pub fn check(client: &mut Client, topic: &Stream) {
+    let stream = &topic.distinct("event_id", false);
     let mut minutes = |view: &str, kind: Option<&str>, key: &[&str]| -> Vec<Group<'_>> {
         let windows = Windowed::new(client, view, stream, Window::Hop(MINUTE, MINUTE));
         let is_kind = |event: &Fact| kind.is_none_or(|kind| event.is("event_type", kind));
@@ -47,6 +48,7 @@ pub fn check(client: &mut Client, stream: &Stream) {
     check_rows(client, "events_per_minute", &["window_start", "event_type"], &values, &rows.collect());
 
     services_and_bad_minutes(client, &services);
+    percentiles(client, &services);
 
     let rows = clicks.iter().map(|((start, _, key), events)| {
         let users: BTreeSet<_> = events.iter().map(|event| event.expect("user_id")).collect();
@@ -78,4 +80,19 @@ fn services_and_bad_minutes(client: &mut Client, services: &[Group<'_>]) {
     let key = ["window_start", "service"];
     check_rows(client, "services_per_minute", &key, &["logs", "errors", "error_rate", "mean_ms", "max_ms"], &all);
     check_rows(client, "bad_minutes", &key, &["logs", "errors", "error_rate"], &bad);
+}
+
+/// The percentiles are within a hundredth of the value of their rank.
+fn percentiles(client: &mut Client, services: &[Group<'_>]) {
+    let found = read(client, "services_per_minute", &["window_start", "service"], &["p50_ms", "p99_ms"]);
+    for ((start, _, key), events) in services {
+        let mut durations: Vec<f64> = events.iter().filter_map(|event| event.number("duration_ms")).collect();
+        durations.sort_by(f64::total_cmp);
+        let row = &found[&cells![start, key[0]]];
+        for (cell, quantile) in row.iter().zip([0.5, 0.99]) {
+            let exact = durations[(quantile * (durations.len() - 1) as f64) as usize];
+            let value: f64 = cell.parse().expect("a number");
+            assert!((value - exact).abs() <= 0.011 * exact, "{start} {key:?}: {value} for {exact}, of {durations:?}");
+        }
+    }
 }

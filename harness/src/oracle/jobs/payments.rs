@@ -30,6 +30,7 @@ const DAY: i64 = 24 * 60 * MINUTE;
 
 /// Fails unless the job's tables are right.
 pub fn check(client: &mut Client, payments: &Stream, logins: &Stream) {
+    let (payments, logins) = (&payments.distinct("payment_id", false), &logins.distinct("login_id", false));
     per_minute(client, payments);
     bursts(client, payments);
     unusual_amounts(client, payments);

@@ -17,7 +17,8 @@ pub const DECLARED: Declared = Declared {
 };
 
 /// Fails unless the job's tables are right.
-pub fn check(client: &mut Client, stream: &Stream) {
+pub fn check(client: &mut Client, topic: &Stream) {
+    let stream = &topic.distinct("sensor_id", true);
     readings(client, stream, "sensor_minutes", MINUTE, &["temperature"]);
     readings(client, stream, "sensor_five_minutes", 5 * MINUTE, &["temperature", "humidity"]);
     readings(client, stream, "sensor_hours", 60 * MINUTE, &["temperature", "humidity"]);
