@@ -1,5 +1,6 @@
 //! Money is neither made nor lost: each transfer credits one account and debits another, in two views with different keys, and whoever
-//! looks at any instant, under load and through kills, finds as much credited as debited.
+//! looks at any instant, under load and through kills, finds as much credited as debited, balances that add up to nothing, and statements
+//! whose two sides, which come by ways of different lengths, are both there and agree.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -28,9 +29,31 @@ sql = "SELECT payee, count(*) AS transfers, sum(amount) AS credited FROM transfe
 [view.debits]
 sql = "SELECT payer, count(*) AS transfers, sum(amount) AS debited FROM transfers GROUP BY payer"
 
+# An account that has only paid or only been paid has a balance too.
+[view.balances]
+sql = """
+SELECT coalesce(c.payee, d.payer) AS account, coalesce(c.credited, 0) - coalesce(d.debited, 0) AS balance
+FROM credits AS c FULL JOIN debits AS d ON c.payee = d.payer
+"""
+key = ["account"]
+
+[view.pairs]
+sql = "SELECT payer, payee, count(*) AS transfers FROM transfers GROUP BY payer, payee"
+
+[view.partners]
+sql = "SELECT payer, sum(transfers) AS transfers FROM pairs GROUP BY payer"
+
+# Whoever has paid has paid somebody: the right side is never NULL.
+[view.statements]
+sql = """
+SELECT d.payer AS account, d.transfers, p.transfers AS by_partner
+FROM debits AS d LEFT JOIN partners AS p ON d.payer = p.payer
+"""
+key = ["account"]
+
 [sink.bank]
 url = "${DATABASE_URL}"
-views = ["credits", "debits"]
+views = ["credits", "debits", "balances", "statements"]
 
 [epochs]
 min = "1ms"
@@ -40,13 +63,16 @@ catch_up = "5ms"
 interval = "100ms"
 "#;
 
-/// What a snapshot shows: transfers and their sum as credits and as debits, the newest epoch, and the transfers in the ledger.
+/// What a snapshot shows: transfers and their sum as credits and as debits, the newest epoch, the transfers in the ledger, the sum of all balances,
+/// and the statements that lack one side or whose sides differ.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 struct Snapshot {
     epoch: i64,
     credits: (i64, i64),
     debits: (i64, i64),
     counted: (i64, i64),
+    balance: i64,
+    torn_statements: i64,
 }
 
 fn look(client: &mut Client) -> Option<Snapshot> {
@@ -57,12 +83,22 @@ fn look(client: &mut Client) -> Option<Snapshot> {
                     (SELECT coalesce(sum(transfers), 0)::bigint FROM credits), (SELECT coalesce(sum(credited), 0)::bigint FROM credits), \
                     (SELECT coalesce(sum(transfers), 0)::bigint FROM debits), (SELECT coalesce(sum(debited), 0)::bigint FROM debits), \
                     (SELECT coalesce(sum(counted), 0)::bigint FROM freshet.ledger WHERE view = 'credits'), \
-                    (SELECT coalesce(sum(counted), 0)::bigint FROM freshet.ledger WHERE view = 'debits')",
+                    (SELECT coalesce(sum(counted), 0)::bigint FROM freshet.ledger WHERE view = 'debits'), \
+                    (SELECT coalesce(sum(balance), 0)::bigint FROM balances), \
+                    (SELECT count(*) FROM statements WHERE by_partner IS DISTINCT FROM transfers)",
             &[],
         )
         .ok()?;
     let pair = |at: usize| (row.get::<_, i64>(at), row.get::<_, i64>(at + 1));
-    Some(Snapshot { epoch: row.get::<_, Option<i64>>(0)?, credits: pair(1), debits: pair(3), counted: pair(5) })
+    let (balance, torn_statements) = pair(7);
+    Some(Snapshot {
+        epoch: row.get::<_, Option<i64>>(0)?,
+        credits: pair(1),
+        debits: pair(3),
+        counted: pair(5),
+        balance,
+        torn_statements,
+    })
 }
 
 /// Looks again and again, and returns how often it saw something new.
@@ -72,6 +108,7 @@ fn watch(client: &mut Client, ended: &AtomicBool) -> usize {
         let Some(now) = look(client) else { continue };
         assert_eq!(now.credits, now.debits, "as much is credited as is debited in epoch {}", now.epoch);
         assert_eq!(now.counted, (now.credits.0, now.debits.0), "the ledger counts what the tables hold in epoch {}", now.epoch);
+        assert_eq!((now.balance, now.torn_statements), (0, 0), "balances and statements are whole in epoch {}", now.epoch);
         assert!(now.epoch >= last.epoch && now.credits.0 >= last.credits.0, "nothing goes back: {last:?}, then {now:?}");
         seen += usize::from(now.credits.0 > last.credits.0);
         last = now;
@@ -126,5 +163,7 @@ fn whoever_looks_at_any_instant_finds_as_much_credited_as_debited() {
         assert!(watcher.join().expect("nothing was out of balance") > 0, "the reader saw the tables change");
         let sum = (0..TRANSFERS).map(|number| number % 100 + 1).sum();
         assert_eq!((last.credits, last.debits), ((TRANSFERS, sum), (TRANSFERS, sum)));
+        let rows = |table: &str| database.number(&format!("SELECT count(*) FROM {table}"));
+        assert_eq!((rows("balances"), rows("statements")), (Some(ACCOUNTS + 1), Some(ACCOUNTS)));
     });
 }
