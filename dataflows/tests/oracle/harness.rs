@@ -296,9 +296,21 @@ impl Shared {
     }
 }
 
+/// Ends the run for all workers when one of them panics, so that a test fails instead of waiting for it.
+struct Together(Arc<Shared>);
+
+impl Drop for Together {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.killed.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
 fn execute(plan: &Arc<Plan>, streams: &[Stream], run: Run, world: &Arc<Mutex<World>>, clock: &Arc<AtomicI64>) {
     let shared = Arc::new(Shared::begin(plan, streams, run, world, clock));
     let guards = timely::execute(timely::Config::process(run.workers), move |worker| {
+        let _together = Together(Arc::clone(&shared));
         let wiring = wiring(&shared, worker.index());
         worker.dataflow::<Epoch, _, _>(|scope| build(scope, &lower(&shared.plan), wiring));
         while worker.has_dataflows() {
