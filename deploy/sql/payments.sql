@@ -34,3 +34,23 @@ CREATE TABLE IF NOT EXISTS unusual_amounts (
     deviation_of_others DOUBLE PRECISION NOT NULL,
     PRIMARY KEY (window_start, user_id)
 );
+CREATE TABLE IF NOT EXISTS impossible_travel (
+    payment_id     VARCHAR(36) NOT NULL,
+    login_id       VARCHAR(36) NOT NULL,
+    user_id        VARCHAR(50) NOT NULL,
+    amount         NUMERIC(12, 2),
+    paid_at        TIMESTAMPTZ NOT NULL,
+    paid_in        VARCHAR(50),
+    logged_in_at   TIMESTAMPTZ NOT NULL,
+    logged_in_from VARCHAR(50),
+    km             DOUBLE PRECISION NOT NULL,
+    PRIMARY KEY (payment_id, login_id)
+);
+CREATE TABLE IF NOT EXISTS payments_without_login (
+    payment_id VARCHAR(36) PRIMARY KEY,
+    user_id    VARCHAR(50) NOT NULL,
+    amount     NUMERIC(12, 2),
+    merchant   VARCHAR(50),
+    paid_at    TIMESTAMPTZ NOT NULL,
+    paid_in    VARCHAR(50)
+);

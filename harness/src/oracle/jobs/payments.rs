@@ -1,12 +1,12 @@
 //! `payments`: who pays unusually often, unusually much, or in two places at once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use postgres::Client;
 
 use super::super::MINUTE;
 use super::super::rows::{Rows, check_rows, decimal};
-use super::super::stream::{Declared, Stream};
+use super::super::stream::{Declared, Fact, Stream};
 use super::super::windows::{Window, Windowed};
 use crate::cells;
 
@@ -35,6 +35,43 @@ pub fn check(client: &mut Client, payments: &Stream, logins: &Stream) {
     bursts(client, payments);
     unusual_amounts(client, payments);
     failed_logins(client, logins);
+    joins(client, payments, logins);
+}
+
+/// Payments far from logins within the hour, and payments without a login in the hour before and the twenty minutes after.
+///
+/// Nothing is late for these two: what comes fifteen minutes late is within the bands.
+fn joins(client: &mut Client, payments: &Stream, logins: &Stream) {
+    let mut by_user: BTreeMap<String, Vec<&Fact>> = BTreeMap::new();
+    logins.events.iter().for_each(|login| by_user.entry(login.expect("user_id")).or_default().push(login));
+    let (mut travels, mut alone) = (Rows::new(), Rows::new());
+    for payment in &payments.events {
+        let (id, user, city) = (payment.expect("payment_id"), payment.expect("user_id"), payment.expect("city"));
+        let logins = by_user.get(&user).into_iter().flatten();
+        let after = |login: &Fact| payment.time - login.time;
+        if !logins.clone().any(|login| (-20 * MINUTE..=60 * MINUTE).contains(&after(login))) {
+            alone.insert(cells![id], cells![user, payment.time, city]);
+        }
+        for login in logins.filter(|login| after(login).abs() <= 60 * MINUTE) {
+            let km = distance(payment, login);
+            if km > 1000.0 {
+                let key = cells![id, login.expect("login_id")];
+                travels.insert(key, cells![user, payment.time, city, login.time, login.expect("city"), km]);
+            }
+        }
+    }
+    let values = ["user_id", "paid_at", "paid_in", "logged_in_at", "logged_in_from", "km"];
+    check_rows(client, "impossible_travel", &["payment_id", "login_id"], &values, &travels);
+    check_rows(client, "payments_without_login", &["payment_id"], &["user_id", "paid_at", "paid_in"], &alone);
+}
+
+/// The distance on a sphere, by the angle between two places.
+fn distance(a: &Fact, b: &Fact) -> f64 {
+    let place = |fact: &Fact| ["lat", "lon"].map(|name| fact.number(name).expect("a place").to_radians());
+    let ([lat, lon], [other_lat, other_lon]) = (place(a), place(b));
+    let half = |angle: f64| (angle / 2.0).sin().powi(2);
+    let square = half(other_lat - lat) + lat.cos() * other_lat.cos() * half(other_lon - lon);
+    2.0 * 6371.0088 * square.sqrt().atan2((1.0 - square).sqrt())
 }
 
 fn per_minute(client: &mut Client, payments: &Stream) {
