@@ -104,7 +104,7 @@ fn located(job: &Job, error: &PlanError) -> job::Error {
 /// Tells whether a query names a source or view: one that works row by row is put into the views that read it, and leaves no other trace in the plan.
 #[must_use]
 pub fn mentions(query: &str, name: &str) -> bool {
-    find_word(query, &(0..query.len()), name).is_some()
+    query.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word.eq_ignore_ascii_case(name))
 }
 
 /// Finds a whole word in a part of the text.

@@ -159,6 +159,7 @@ impl Joined {
 
     /// Reports what `brought` changes of the result, `before` and `self` being the rows without and with it.
     pub fn changes(&self, before: &Joined, brought: &Joined, rule: JoinRule, pairs: &mut Vec<Pair>) {
+        let begin = pairs.len();
         if rule.kind.has_pairs() {
             add_pairs(&brought.sides[0], 0, &before.sides[1], rule, pairs);
             add_pairs(&brought.sides[1], 1, &self.sides[0], rule, pairs);
@@ -168,6 +169,7 @@ impl Joined {
                 self.add_shown(side, with_partner, (before, brought), rule, pairs);
             }
         }
+        net(pairs, begin);
     }
 
     /// Reports the rows of one side that are shown by themselves now, or were, and no longer or not yet as often.
@@ -241,6 +243,22 @@ fn add_up(rows: &mut Vec<JoinRow>) {
         is_same
     });
     rows.retain(|row| row.weight != 0);
+}
+
+/// Nets the pairs from `begin` on: where rows of both sides are replaced at once, the new one of the one side has met the old one of the other
+/// only in passing.
+fn net(pairs: &mut Vec<Pair>, begin: usize) {
+    if pairs[begin..].iter().all(|pair| pair.diff > 0) {
+        return;
+    }
+    let mut own = pairs.split_off(begin);
+    own.sort_unstable();
+    own.dedup_by(|next, kept| {
+        let is_same = next.sides == kept.sides;
+        kept.diff += if is_same { next.diff } else { 0 };
+        is_same
+    });
+    pairs.extend(own.into_iter().filter(|pair| pair.diff != 0));
 }
 
 /// Returns the rows whose times lie in `[low, high]`.
@@ -321,6 +339,11 @@ mod tests {
         state.merge(brought);
         let mut pairs = Vec::new();
         state.changes(&before, brought, rule, &mut pairs);
+        if pairs.iter().any(|pair| pair.diff < 0) {
+            let mut rows: Vec<_> = pairs.iter().map(|pair| &pair.sides).collect();
+            rows.sort_unstable();
+            assert!(rows.windows(2).all(|two| two[0] != two[1]), "no row comes and goes at once: {pairs:?}");
+        }
         apply(result, &pairs);
     }
 

@@ -147,9 +147,10 @@ pub(crate) fn run_manner(views: &[(&str, &str)], manner: Manner, events: &[Vec<E
     crash(views, &[events.to_vec()], workers, Run { manner, seed, ..Run::default() })
 }
 
-/// Runs views of a manner on one worker, with an epoch for each event, and stops before windows are closed for want of events.
-pub(crate) fn run_stopped(views: &[(&str, &str)], manner: Manner, events: &[Vec<Event>]) -> Outcome {
-    outcome_of(views, &[events.to_vec()], &[Run { manner, most: 1, bounded: false, ..Run::default() }])
+/// Runs views of a manner on one worker: with `bounded` to the end, when all windows close, and with an epoch for each event; else it stops
+/// after the last event, which may share its epoch with the one before.
+pub(crate) fn run_one_by_one(views: &[(&str, &str)], manner: Manner, bounded: bool, events: &[Vec<Event>]) -> Outcome {
+    outcome_of(views, &[events.to_vec()], &[Run { manner, most: 1, bounded, ..Run::default() }])
 }
 
 /// The same with a clock that passes the events by, from behind the oldest of them on, and goes on while the job is down.

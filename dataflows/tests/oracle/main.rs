@@ -199,18 +199,20 @@ fn an_event_at_the_watermark_is_late_and_one_after_it_is_not() {
 #[test]
 fn a_final_row_appears_when_its_window_closes_and_is_corrected_within_the_horizon() {
     let event = |time: i64| Event { time, page: 0, user: 0, kind: 0, amount: 1 };
-    // The watermark: 8 min after the second event, which closes the window of the first; 18 min after the fourth.
-    let events = [MINUTE, 10 * MINUTE, MINUTE + 1, 20 * MINUTE, MINUTE + 2].map(event);
+    // The watermark: 8 min after the second event, which closes the window of the first; 18 min after those that follow the third, which are so
+    // many that some epoch ends between the first and the last of them.
+    let events = [vec![MINUTE, 10 * MINUTE, MINUTE + 1], vec![20 * MINUTE; 50], vec![MINUTE + 2]].concat();
+    let events: Vec<Event> = events.into_iter().map(event).collect();
     let manner = Manner { late: LatePolicy::Amend(10 * MINUTE), emit: Emit::Final };
-    let row = |events: &[Event]| {
-        let outcome = harness::run_stopped(&views_of(&["pages"]), manner, &[events.to_vec()]);
+    let row = |events: &[Event], bounded: bool| {
+        let outcome = harness::run_one_by_one(&views_of(&["pages"]), manner, bounded, &[events.to_vec()]);
         let row = outcome.tables.get("pages").and_then(|table| table.get(&format!("{MINUTE}|/0"))).cloned();
         (row.map(|row| row.split('|').nth(3).expect("a count").to_owned()), outcome.late.len())
     };
     let some = |count: &str| Some(count.to_owned());
-    assert_eq!(row(&events[..1]), (None, 0), "an open window shows nothing");
-    assert_eq!(row(&events[..3]), (some("2"), 0), "an event after the close amends the row");
-    assert_eq!(row(&events), (some("2"), 1), "one after the horizon is late");
+    assert_eq!(row(&events[..1], false), (None, 0), "an open window shows nothing");
+    assert_eq!(row(&events[..3], false), (some("2"), 0), "an event after the close amends the row");
+    assert_eq!(row(&events, true), (some("2"), 1), "one after the horizon is late");
 }
 
 #[test]
