@@ -8,7 +8,7 @@
 //! ```
 //!
 //! # Frontiers
-//! See [`course`](super::course).
+//! See `course.rs`.
 //!
 //! # Invariants
 //! - What an epoch changes does not depend on how its partials were split.

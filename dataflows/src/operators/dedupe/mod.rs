@@ -12,7 +12,7 @@
 //! the epochs, partitions and offsets of what went in, and whoever goes by those need not know.
 //!
 //! # Frontiers
-//! `ask` keeps a batch until the watermark of its epoch is known. `judge` takes an epoch when it is complete (see [`course`](super::course)), and `release`
+//! `ask` keeps a batch until the watermark of its epoch is known. `judge` takes an epoch when it is complete (see `course.rs`), and `release`
 //! when all answers are there: an epoch comes out at once, in the order in which it went in.
 //!
 //! # Invariants
