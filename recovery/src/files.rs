@@ -18,7 +18,7 @@ pub struct Files {
 }
 
 impl Files {
-    /// Opens the state of a job at a URL: `file:///absolute`, `file://relative`, `s3://bucket/prefix` (feature `s3`), or `memory://name`.
+    /// Opens the state of a job at a URL: `file:///absolute`, `file://relative`, `s3://bucket/prefix`, or `memory://name`.
     ///
     /// # Errors
     /// The URL is none of these, the place cannot be reached, or it holds the state of another job.

@@ -2,6 +2,7 @@
 
 mod avro_topic;
 mod bank;
+mod bucket;
 mod dead_letters;
 mod embedded;
 mod existing_tables;

@@ -2,6 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::RetryConfig;
+use object_store::aws::AmazonS3Builder;
 
 use super::Shared;
 use super::files::Disk;
@@ -29,13 +33,7 @@ fn path(rest: &str) -> PathBuf {
     Path::new(rest).components().collect()
 }
 
-#[cfg(feature = "s3")]
 fn s3(url: &str, rest: &str) -> Result<Shared, Error> {
-    use std::time::Duration;
-
-    use object_store::RetryConfig;
-    use object_store::aws::AmazonS3Builder;
-
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     // A leader that cannot write for longer than this had better start anew than wait.
     let retry = RetryConfig { max_retries: 5, retry_timeout: Duration::from_secs(20), ..RetryConfig::default() };
@@ -43,11 +41,6 @@ fn s3(url: &str, rest: &str) -> Result<Shared, Error> {
         Error::setup(format!("state {url}"), error.to_string(), "set AWS_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
     })?;
     Ok(Arc::new(Objects::new(Arc::new(store), prefix, url)?))
-}
-
-#[cfg(not(feature = "s3"))]
-fn s3(url: &str, _rest: &str) -> Result<Shared, Error> {
-    Err(Error::setup(format!("state {url}"), "this build cannot reach S3", "build it with the feature s3, or use file://"))
 }
 
 #[cfg(test)]

@@ -1,7 +1,4 @@
 //! A job whose state lies in a bucket: refused, taken over, cut off from its store, killed, started again; and every row is as the oracle's.
-//!
-//! `cargo test --release --features s3 --test s3`. That compiles nearly all dependencies once more; what the state itself promises is tested by
-//! its own crate, in less time. The server is moto, from PyPI, which needs Python 3 with venv.
 
 use std::path::Path;
 use std::time::Duration;

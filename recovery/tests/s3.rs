@@ -1,23 +1,12 @@
 //! State in an object store behind a network: log, checkpoints, lease and fencing, with a real server's conditional puts.
-//!
-//! `cargo test --release -p freshet-recovery --features s3 --test s3`; the server is moto, from PyPI, which needs Python 3 with venv. Of the harness it
-//! takes these files and not the crate, which would compile all that other tests need once more, for S3.
-
-#[allow(dead_code)]
-#[path = "../../../harness/src/http.rs"]
-mod http;
-#[path = "../../../harness/src/s3.rs"]
-mod s3;
-#[allow(dead_code)]
-#[path = "../../../harness/src/server.rs"]
-mod server;
+//! The server is moto, from PyPI, which needs Python 3 with venv.
 
 use std::collections::BTreeSet;
 use std::process::Command;
 use std::thread;
 
+use freshet_harness::s3::S3;
 use freshet_recovery::{Checkpoint, Entry, Error, State};
-use s3::S3;
 
 /// Tells the test `child` where the state is: credentials come from the environment of a process.
 const CHILD: &str = "FRESHET_S3_STATE";
