@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::build::fold_name;
 use crate::lower::{Component, Fold, Lowered, Role, lower};
-use crate::plan::{Body, Derived, Emit, Input, Join, JoinKind, Order, Plan, View};
+use crate::plan::{Body, Derived, Emit, Input, Join, JoinKind, Order, Plan, RowTime, View};
 use crate::state::{Kind, Shape};
 
 /// Describes the dataflow as text: each source, each fold with the state that it keeps of a key, each row-wise view, and what to know before running it.
@@ -113,7 +113,9 @@ fn write_fold(out: &mut String, depth: usize, plan: &Plan, lowered: &Lowered, fo
         } else if !matches!(component.shape, Shape::Ranking(_)) {
             line(out, depth + 2, "fed by distinct counts");
         }
-        if component.horizon > 0 {
+        if let Some(time) = component.row_time() {
+            line(out, depth + 2, &row_time(plan, fold, time));
+        } else if component.horizon > 0 {
             line(
                 out,
                 depth + 2,
@@ -172,8 +174,9 @@ fn shift(micros: i64) -> String {
 
 /// Says what is kept of a key, and until when.
 fn state(component: &Component) -> String {
-    // What says whether a row has been sent is nobody's aggregate.
-    let own = component.kinds.len() - usize::from(matches!(&component.role, Role::Rows(rows) if rows.amends));
+    // What says whether a row has been sent, or how many rows a window has, is nobody's aggregate.
+    let more = matches!(&component.role, Role::Rows(rows) if rows.amends) || component.row_time().is_some();
+    let own = component.kinds.len() - usize::from(more);
     let kinds = component.kinds[..own].iter().map(|kind| kind_name(*kind)).collect::<Vec<_>>().join(", ");
     let kept = if kinds.is_empty() { "its existence".to_owned() } else { kinds };
     match &component.shape {
@@ -190,6 +193,16 @@ fn state(component: &Component) -> String {
         Shape::Ranking(limit) => {
             format!("all rows in their order, the first {limit} shown; for ever unless the key holds a window's end")
         }
+    }
+}
+
+/// Says by what rows of a view are put into windows, and until when these are kept.
+fn row_time(plan: &Plan, fold: &Fold, time: RowTime) -> String {
+    let column = &plan.table(fold.inputs[0].input).columns[time.column].name;
+    let closed = if time.slack == 0 { String::new() } else { format!(", which close {} after their end", seconds(time.slack)) };
+    match time.shift {
+        -1 => format!("rows in the windows in which they end, by {column}{closed}"),
+        shift => format!("rows in the windows of {column}{}{closed}", self::shift(shift)),
     }
 }
 

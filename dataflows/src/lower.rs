@@ -12,7 +12,7 @@ use freshet_model::Timestamp;
 
 use crate::plan::{
     Aggregate, Aggregation, Body, Derived, Emit, Expression, Function, Input, Join, JoinSide, LatePolicy, Map, Plan, Ranking,
-    SourcePlan, TimeBound, View, Window,
+    RowTime, SourcePlan, TimeBound, View, Window,
 };
 use crate::state::{Grid, Kind, Rule, Shape};
 
@@ -76,7 +76,7 @@ pub struct Component {
     pub kinds: Vec<Kind>,
     /// How the fold's own input feeds it; `None` if other folds do.
     pub feed: Option<Feed>,
-    /// How long what has closed is kept for late events to amend, in microseconds.
+    /// How long what has closed is kept, in microseconds: for late events to amend, or for rows of a view that are not settled yet.
     pub horizon: i64,
     /// Whether late events are taken down, and not only counted.
     pub keeps_late: bool,
@@ -89,6 +89,13 @@ impl Component {
     #[must_use]
     pub fn over(&self, watermark: Timestamp) -> Timestamp {
         watermark.plus_micros(-self.horizon)
+    }
+
+    /// Returns how rows of a view, which may be taken back, are put into its windows. Each window has one accumulator more then, the last
+    /// one, which counts its rows: a window whose rows are all gone is gone.
+    #[must_use]
+    pub fn row_time(&self) -> Option<RowTime> {
+        self.feed.as_ref()?.row_time
     }
 }
 
@@ -103,6 +110,8 @@ fn amends_what_was_sent(view: &View) -> bool {
 pub struct Feed {
     /// Rows for which this is not true do not count.
     pub filter: Option<Expression>,
+    /// How rows of a view are put into windows.
+    pub row_time: Option<RowTime>,
     /// For each accumulator its argument, or `None` where another fold contributes it.
     pub arguments: Vec<Option<Argument>>,
     /// Whether the view's records are accounted for here: one component of each view does it.
@@ -329,10 +338,13 @@ fn component(part: &Wanted<'_>) -> Component {
                 let apart = is_apart(part.input, aggregation, aggregate);
                 (!apart).then(|| fed_by(aggregate))
             };
-            let feed = Feed { filter, arguments: aggregation.aggregates.iter().map(argument).collect(), accounts: true };
+            let arguments = aggregation.aggregates.iter().map(argument).collect();
+            let feed = Feed { filter, row_time: aggregation.row_time, arguments, accounts: true };
             let mut kinds: Vec<Kind> =
                 aggregation.aggregates.iter().map(|aggregate| kind(part.input, aggregation, aggregate)).collect();
             kinds.extend(amends_what_was_sent(part.definition).then_some(Kind::Count));
+            kinds.extend(aggregation.row_time.map(|_| Kind::Count));
+            let horizon = aggregation.row_time.map_or(horizon, |time| time.slack);
             let (shape, feed) = (shape(aggregation), fed.then_some(feed));
             Component { view: part.view, shape, kinds, feed, horizon, keeps_late, role: nowhere }
         }
@@ -344,7 +356,7 @@ fn component(part: &Wanted<'_>) -> Component {
             let only_distinct = aggregates.iter().all(|other| is_apart(part.input, aggregation, other));
             let accounts = only_distinct && first == Some(accumulator);
             let arguments = vec![Some(Argument { value: None, order: None, keeps_nulls: false, filter: filtered })];
-            let feed = Some(Feed { filter, arguments, accounts });
+            let feed = Some(Feed { filter, row_time: None, arguments, accounts });
             let shape = Shape::Ranges(grid);
             Component { view: part.view, shape, kinds: Vec::new(), feed, horizon, keeps_late, role: nowhere }
         }

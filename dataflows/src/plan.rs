@@ -171,13 +171,16 @@ pub struct View {
 }
 
 /// A column that says when its row is settled: the row never changes again once the watermark has reached the column's value and `slack`
-/// more.
+/// more. All lengths in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeBound {
     /// Index of a column of timestamps.
     pub column: usize,
-    /// In microseconds.
+    /// How long after the column's value the row may still change.
     pub slack: i64,
+    /// How long after the column's value the row's last instant lies: one microsecond before it for the end of a window, which is outside
+    /// of it.
+    pub last: i64,
 }
 
 impl View {
@@ -310,6 +313,8 @@ pub struct Map {
 pub struct Aggregation {
     /// The window function in FROM; `None` groups over all time.
     pub window: Option<Window>,
+    /// How rows of a view are put into the windows; `None` for a source, whose event time says it.
+    pub row_time: Option<RowTime>,
     /// Input rows for which this is not true are left out.
     pub filter: Option<Expression>,
     /// The grouping expressions other than the window's bounds, over the input.
@@ -372,6 +377,17 @@ pub enum Window {
         /// Sessions do not cross a multiple of this, counted from the Unix epoch.
         max_duration: Option<i64>,
     },
+}
+
+/// The instant by which rows of a view, which come and go, are put into windows. All lengths in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowTime {
+    /// Index of a column of timestamps. A row in which it is NULL is in no window.
+    pub column: usize,
+    /// What is added to it.
+    pub shift: i64,
+    /// How long after its end the rows of a window may still change.
+    pub slack: i64,
 }
 
 /// One aggregate function.

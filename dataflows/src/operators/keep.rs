@@ -115,7 +115,7 @@ impl Keeper {
                 && !brought.is_empty()
             {
                 kept.component.shape.merge(slot, brought);
-                slot.settle();
+                kept.settle(slot);
                 kept.take_down(key, index, before, brought, slot, changes);
             }
             if kept.amends() {
@@ -200,12 +200,21 @@ impl Kept {
         instances: &mut Vec<Instance>,
     ) {
         for (number, _) in brought.iter() {
-            if let Some(old) = before.get(number).filter(|_| retracts) {
+            let new = after.get(number);
+            if let Some(old) = before.get(number).filter(|_| retracts || new.is_none()) {
                 instances.push(self.window(key, number, old, -1));
             }
-            if let Some(new) = after.get(number) {
+            if let Some(new) = new {
                 instances.push(self.window(key, number, new, 1));
             }
+        }
+    }
+
+    /// Forgets what is gone, when the parts of an epoch are merged.
+    fn settle(&self, slot: &mut Slot) {
+        match slot {
+            Slot::Windows(windows) if self.component.row_time().is_some() => windows.settle(),
+            _ => slot.settle(),
         }
     }
 

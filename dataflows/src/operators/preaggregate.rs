@@ -16,7 +16,7 @@ use crate::changes::{Counts, Partial, Side};
 use crate::expressions::Values;
 use crate::keys::{Interner, KeyCodec};
 use crate::lower::{Component, Feed};
-use crate::plan::{Expression, TimeBound};
+use crate::plan::{Expression, RowTime, TimeBound};
 use crate::state::{Accumulator, Accumulators, Grid, Group, Kind, Rule, Shape, Slot, State, Value};
 
 /// What a fold's partial aggregation needs to know, fixed for the run.
@@ -158,7 +158,10 @@ impl Preaggregate {
         let (numbers, states, kinds) = (&self.numbers, &mut self.states, &component.kinds);
         let mut target = Target { numbers, states, slot: index, kinds, over: component.over(input.part.watermark) };
         match &component.shape {
-            Shape::Windows(grid) => target.take_windows(*grid, &input.with_times(context), &mut late),
+            Shape::Windows(grid) => match feed.row_time {
+                None => target.take_windows(*grid, &input.with_times(context), &mut late),
+                Some(time) => target.take_changes(*grid, input, time),
+            },
             Shape::Ranges(grid) => target.take_ranges(*grid, &input.with_times(context), &mut late),
             Shape::Sessions(rule) => target.take_sessions(*rule, &input.with_times(context), &mut late),
             Shape::Group => target.take_group(input, until),
@@ -331,6 +334,22 @@ impl Target<'_> {
             }
             let Slot::Windows(windows) = self.slot(row) else { unreachable!("a component has one shape") };
             timed.input.add(row, 1, windows.entry(time.div_euclid(panes.slide), kinds));
+        }
+    }
+
+    /// Adds rows of a view to the windows that they are in, or takes them out; the last accumulator of each counts its rows.
+    fn take_changes(&mut self, grid: Grid, input: &Input<'_>, time: RowTime) {
+        let (panes, kinds) = (grid.panes(), self.kinds);
+        let times = input.part.columns.column(time.column).as_primitive::<TimestampMicrosecondType>();
+        for row in input.rows().filter(|&row| times.is_valid(row)) {
+            let weight = input.part.weights.map_or(1, |weights| weights[row]);
+            let instant = times.value(row).saturating_add(time.shift);
+            let Slot::Windows(windows) = self.slot(row) else { unreachable!("a component has one shape") };
+            let accumulators = windows.entry(instant.div_euclid(panes.slide), kinds);
+            input.add(row, weight, accumulators);
+            if let Some(Accumulator::Count(rows)) = accumulators.last_mut() {
+                *rows += weight;
+            }
         }
     }
 

@@ -37,6 +37,7 @@ impl Catalog {
                     columns: columns.clone(),
                     time: *time_column,
                     time_bounds: Vec::new(),
+                    window_bounds: Vec::new(),
                     parts: Vec::new(),
                     window: None,
                 })
@@ -57,6 +58,7 @@ impl Catalog {
             columns: columns.clone(),
             time: None,
             time_bounds: time_bounds.clone(),
+            window_bounds: Vec::new(),
             parts: self.views[index].parts.clone(),
             window: None,
         })

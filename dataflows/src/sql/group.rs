@@ -204,7 +204,7 @@ impl<'a> Grouping<'a> {
             }
         };
         if let Some(bound) = base.time_bounds.iter().find(|bound| Some(bound.column) == plain) {
-            self.key_time_bounds.push(TimeBound { column: index, slack: bound.slack });
+            self.key_time_bounds.push(TimeBound { column: index, ..*bound });
         }
         Ok(self.row_column(name, column_type, Origin::Key(index), &given))
     }
@@ -233,7 +233,7 @@ impl<'a> Grouping<'a> {
 
     /// Checks that groups are whole windows, and sessions those of the keys that they are kept for.
     fn check_window(&mut self) -> Planned<()> {
-        let Some(WindowCall { function, window, keys }) = &self.input.base.window else { return Ok(()) };
+        let Some(WindowCall { function, window, keys, .. }) = &self.input.base.window else { return Ok(()) };
         if !self.windows {
             let remedy = "write GROUP BY window_start, window_end and what else there is";
             return Err(Refusal::new(format!("{function}() without its window in GROUP BY"), remedy));

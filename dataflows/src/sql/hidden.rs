@@ -62,7 +62,8 @@ impl<'a> Lowering<'a> {
     }
 
     /// The same for columns given by their places; `names` are the names of all.
-    pub(super) fn hide_columns(&mut self, relation: Relation, names: &[&str], read: &BTreeSet<usize>) -> Planned<Relation> {
+    pub(super) fn hide_columns(&mut self, mut relation: Relation, names: &[&str], read: &BTreeSet<usize>) -> Planned<Relation> {
+        relation.spread()?;
         let compiler = Compiler::new(relation.fields())?;
         let given = read.iter().map(|&index| compiler.data_type(&relation.columns[index])).collect::<Planned<Vec<_>>>()?;
         let mut taken: Vec<String> = Vec::new();

@@ -44,10 +44,10 @@ pub(super) struct Sorted {
 pub(super) fn lower(node: &JoinNode, lowering: &mut Lowering<'_>) -> Planned<Relation> {
     let (kind, swapped) = kind(node)?;
     let schema = node.left.schema().join(node.right.schema())?;
-    let (left, right) = (Relation::lower(&node.left, lowering)?, Relation::lower(&node.right, lowering)?);
-    for side in [&left, &right] {
+    let (mut left, mut right) = (Relation::lower(&node.left, lowering)?, Relation::lower(&node.right, lowering)?);
+    for side in [&mut left, &mut right] {
         side.check_ranked()?;
-        check_windows(side)?;
+        side.spread()?;
     }
     let (left_width, right_width) = (left.columns.len(), right.columns.len());
     let mut names: Vec<String> = Vec::new();
@@ -67,8 +67,9 @@ pub(super) fn lower(node: &JoinNode, lowering: &mut Lowering<'_>) -> Planned<Rel
     }
     let restored: Vec<Expr> = columns.iter().zip(&given).map(|(column, given)| restore(column, given)).collect();
     let name = format!("the join of '{}' and '{}'", left.base.name, right.base.name);
+    let (time_bounds, window_bounds) = (Vec::new(), Vec::new());
     let base =
-        Base { input: Reads::Source(0), name, columns, time: None, time_bounds: Vec::new(), parts: Vec::new(), window: None };
+        Base { input: Reads::Source(0), name, columns, time: None, time_bounds, window_bounds, parts: Vec::new(), window: None };
     let mut row = Relation { base, groups: None, filter: Vec::new(), columns: restored, ranking: None };
     let mut on = Vec::new();
     for (left, right) in &node.on {
@@ -87,13 +88,6 @@ pub(super) fn lower(node: &JoinNode, lowering: &mut Lowering<'_>) -> Planned<Rel
     debug_assert_eq!(row.base.columns.len(), left_width + right_width, "a column of the join for each of either side");
     row.base.input = Reads::Join(Box::new(Joined { kind, sides, on }));
     Ok(row)
-}
-
-/// Refuses the windows of events, of which there are as many as each has windows.
-fn check_windows(side: &Relation) -> Planned<()> {
-    let (Some(call), None) = (&side.base.window, &side.groups) else { return Ok(()) };
-    let remedy = "group by its window in a subquery or a view, and join that";
-    Err(Refusal::new(format!("{}() without GROUP BY on one side of a join", call.function), remedy))
 }
 
 /// Returns what a join shows, and whether its sides are to change places.
@@ -256,7 +250,7 @@ fn plain_side(
         let filter = substitute(&filter, names, &side)?;
         side.filter.push(filter);
     }
-    if side.groups.is_none() && !matches!(side.base.input, Reads::Join(_)) {
+    if side.groups.is_none() && side.base.window_bounds.is_empty() && !matches!(side.base.input, Reads::Join(_)) {
         return Ok(side);
     }
     let short: Vec<&str> = names.iter().map(|name| name.rsplit('.').next().unwrap_or(name)).collect();
@@ -350,10 +344,12 @@ impl Sorted {
         let mut bounds: Vec<TimeBound> = Vec::new();
         let mut add = |side: usize, time: &Expr, slack: i64| {
             let Some(time) = self.sides[side].base.plain(time) else { return };
+            let known = self.sides[side].base.time_bounds.iter().find(|bound| bound.column == time);
+            let last = known.map_or(0, |bound| bound.last);
             let columns = self.plain(side);
             for (column, _) in columns.iter().enumerate().filter(|(_, plain)| **plain == Some(time)) {
                 if bounds.iter().all(|bound| bound.column != column) {
-                    bounds.push(TimeBound { column, slack });
+                    bounds.push(TimeBound { column, slack, last });
                 }
             }
         };

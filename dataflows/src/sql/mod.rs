@@ -44,6 +44,7 @@ mod types;
 mod union;
 mod view;
 mod window;
+mod windowed;
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

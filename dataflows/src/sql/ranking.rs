@@ -153,7 +153,7 @@ impl Pending {
         // Others of the partition move a row as long as they may change themselves.
         let time_bounds: Vec<TimeBound> = self.partition.iter().filter_map(|&index| of(index).copied()).collect();
         let mut keys = self.partition.iter().enumerate();
-        let time_bound = keys.find_map(|(key, &index)| of(index).map(|bound| TimeBound { column: key, slack: bound.slack }));
+        let time_bound = keys.find_map(|(key, &index)| of(index).map(|bound| TimeBound { column: key, ..*bound }));
         let place = |index: usize| Part { name: columns[index].name.clone(), columns: vec![index] };
         let mut warnings = Vec::new();
         if time_bound.is_none() {

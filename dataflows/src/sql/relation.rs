@@ -27,7 +27,8 @@ use super::ranking::{self, Pending};
 use super::tables::Table;
 use super::union;
 use super::window::{WINDOW_COLUMNS, WindowTable, width};
-use crate::plan::{Input, TimeBound, Window};
+use super::windowed;
+use crate::plan::{Input, RowTime, TimeBound, Window};
 
 /// Name of the column behind the last one of a source that holds the epoch's processing time.
 pub(super) const PROCESSING_TIME_COLUMN: &str = "processing_time()";
@@ -54,6 +55,8 @@ pub(super) struct Base {
     pub(super) time: Option<usize>,
     /// A view's columns that bound its rows' event time.
     pub(super) time_bounds: Vec<TimeBound>,
+    /// Expressions over a view's columns that do so, too: the bounds of windows that its rows are in.
+    pub(super) window_bounds: Vec<(Expr, TimeBound)>,
     /// What tells rows apart, by their columns; nothing if rows may be alike.
     pub(super) parts: Vec<Part>,
     pub(super) window: Option<WindowCall>,
@@ -66,6 +69,8 @@ pub(super) struct WindowCall {
     pub(super) window: Window,
     /// The keys of a session, over the base's columns.
     pub(super) keys: Vec<Expr>,
+    /// How rows are put into the windows, if the base is a view.
+    pub(super) row_time: Option<RowTime>,
 }
 
 impl Base {
@@ -156,7 +161,7 @@ impl Relation {
             LogicalPlan::Extension(extension) => {
                 let node = extension.node.as_any();
                 match (node.downcast_ref::<WindowTable>(), node.downcast_ref::<DedupeTable>()) {
-                    (Some(table), _) => Relation::lower(&table.input, lowering)?.windowed(table),
+                    (Some(table), _) => windowed::windowed(table, lowering),
                     (_, Some(table)) => lowering.dedupe(table),
                     _ => Err(unsupported(extension.node.name())),
                 }
@@ -223,40 +228,6 @@ impl Relation {
             }
             (_, Some(_)) => Err(Refusal::new("processing_time() is that of an event, and a group has many", remedy)),
         }
-    }
-
-    /// Puts the relation's rows into windows.
-    fn windowed(mut self, table: &WindowTable) -> Planned<Relation> {
-        let function = table.function;
-        let refuse = |problem: &str, remedy: &str| Err(Refusal::new(format!("{function}() {problem}"), remedy));
-        self.check_ranked()?;
-        let source = self.base.name.clone();
-        if self.groups.is_some() || !matches!(self.base.input, Reads::Source(_)) {
-            let remedy = "group by a time column of the view instead, such as its window_end";
-            return refuse(&format!("cuts the events of a source, but '{source}' is an aggregated view"), remedy);
-        }
-        if self.base.window.is_some() {
-            return refuse("is applied to the result of another", "use one of them for each view");
-        }
-        let Some(time) = self.base.time.map(|time| self.base.columns[time].name.clone()) else {
-            return refuse(
-                &format!("needs an event time, but the source '{source}' has no time column"),
-                "name one in the source's declaration",
-            );
-        };
-        if !self.columns.contains(&column(&time)) {
-            let problem = format!("needs the time column '{time}' of '{source}', which its input leaves out");
-            return refuse(&problem, &format!("select {time} there as it is"));
-        }
-        let schema = table.input.schema();
-        let keys = table.keys.iter().map(|key| self.bind(key, schema)).collect::<Planned<_>>()?;
-        self.base.window = Some(WindowCall { function, window: table.window, keys });
-        self.columns.extend(self.base.window_columns().iter().map(|name| column(name)));
-        if self.base.columns.iter().any(|c| self.base.window_columns().contains(&c.name.as_str())) {
-            let remedy = "give the source's column another name";
-            return refuse(&format!("adds window_start and window_end, but '{source}' has a column of that name"), remedy);
-        }
-        Ok(self)
     }
 
     /// All conditions as one.

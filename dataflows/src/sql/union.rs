@@ -33,7 +33,8 @@ pub(super) fn unite(relations: Vec<Relation>, schema: &DFSchema, lowering: &mut 
 }
 
 /// Casts a relation's columns to the types that those of all relations have.
-fn typed(relation: Relation, types: &[&DataType]) -> Planned<Relation> {
+fn typed(mut relation: Relation, types: &[&DataType]) -> Planned<Relation> {
+    relation.spread()?;
     let compiler = Compiler::new(relation.fields())?;
     let typed = relation.columns.iter().zip(types).map(|(expr, &wanted)| {
         let is_so = compiler.data_type(expr)? == *wanted;
@@ -66,10 +67,16 @@ fn made(parts: &[usize], told_apart: Option<usize>, lowering: &Lowering<'_>) -> 
         Column { name: first.table.columns[index].name.clone(), column_type }
     };
     let time_bound = |index: usize| {
-        let slack =
-            |view: usize| known(view).view.time_bounds.iter().find(|bound| bound.column == index).map(|bound| bound.slack);
-        let slacks: Option<Vec<i64>> = parts.iter().map(|&view| slack(view)).collect();
-        Some(TimeBound { column: index, slack: slacks?.into_iter().max()? })
+        let bound = |view: usize| known(view).view.time_bounds.iter().find(|bound| bound.column == index).copied();
+        let bounds: Vec<TimeBound> = parts.iter().map(|&view| bound(view)).collect::<Option<_>>()?;
+        // Where the windows of the parts are not of one length, their starts do not tell their last instants.
+        let last = |one: i64, other: i64| if one == other { one } else { one.min(other).min(0) };
+        let all = |one: TimeBound, other: TimeBound| TimeBound {
+            column: index,
+            slack: one.slack.max(other.slack),
+            last: last(one.last, other.last),
+        };
+        bounds.into_iter().reduce(all)
     };
     let width = first.table.columns.len();
     // Rows of one part are told apart by what tells all parts' rows apart, those of different parts by their constant.

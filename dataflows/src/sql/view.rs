@@ -14,7 +14,7 @@ use super::group::Origin;
 use super::hidden::Lowering;
 use super::join::Sorted;
 use super::key;
-use super::relation::{Base, Reads, Relation, column, reads_processing_time};
+use super::relation::{Base, Reads, Relation, WindowCall, column, reads_processing_time};
 use crate::plan::{
     Aggregation, Body, Derived, Emit, Expression, Function, Input, Join, LatePolicy, Map, TimeBound, View, Window,
 };
@@ -45,12 +45,9 @@ pub(super) fn build(
 ) -> Planned<KnownView> {
     let definition = part.definition;
     relation.check_ranked()?;
+    relation.spread()?;
     let join = relation.sort_out(lowering)?;
     let compiler = Compiler::new(relation.fields())?;
-    if let (Some(call), None) = (&relation.base.window, &relation.groups) {
-        let remedy = "write GROUP BY window_start, window_end and select what is kept of each window";
-        return Err(Refusal::new(format!("{}() without GROUP BY", call.function), remedy));
-    }
     let outputs = outputs(&relation, names, &compiler)?;
     let plain: Vec<Option<usize>> = outputs.iter().map(|output| output.plain).collect();
     let columns: Vec<Column> = outputs.iter().map(|output| output.column.clone()).collect();
@@ -123,31 +120,36 @@ fn output(relation: &Relation, name: &str, expr: Expr, compiler: &Compiler) -> P
 
 /// Returns the output columns after which, in event time, a row cannot change, not even by a late event.
 fn time_bounds(relation: &Relation, plain: &[Option<usize>], late: LatePolicy) -> Vec<TimeBound> {
-    let window = relation.base.window.as_ref().map(|call| call.window);
-    let slack = |row: usize| match &relation.groups {
+    let of = |bounds: &[TimeBound], column: usize| bounds.iter().find(|bound| bound.column == column).copied();
+    let bound = |row: usize| match &relation.groups {
         Some(groups) => match groups.row[row].origin {
-            Origin::Key(key) => groups.key_time_bounds.iter().find(|bound| bound.column == key).map(|bound| bound.slack),
-            origin => window.and_then(|window| window_slack(window, origin)),
+            Origin::Key(key) => of(&groups.key_time_bounds, key),
+            origin => relation.base.window.as_ref().and_then(|call| window_bound(call, origin)),
         },
-        None => relation.base.time_bounds.iter().find(|bound| bound.column == row).map(|bound| bound.slack),
+        None => of(&relation.base.time_bounds, row),
     };
-    let slacks = plain.iter().map(|column| column.and_then(slack));
-    slacks
-        .enumerate()
-        .filter_map(|(column, slack)| Some(TimeBound { column, slack: slack?.saturating_add(late.horizon()) }))
-        .collect()
+    let own = |(column, row): (usize, &Option<usize>)| {
+        let mut windows = relation.base.window_bounds.iter();
+        let window = || windows.find(|(window, _)| *window == relation.columns[column]).map(|(_, bound)| *bound);
+        let bound = row.and_then(bound).or_else(window)?;
+        Some(TimeBound { column, slack: bound.slack.saturating_add(late.horizon()), ..bound })
+    };
+    plain.iter().enumerate().filter_map(own).collect()
 }
 
-/// Returns how long after a window's column its row may still change.
-fn window_slack(window: Window, origin: Origin) -> Option<i64> {
-    match (window, origin) {
-        (Window::Hop { .. }, Origin::WindowEnd) => Some(0),
-        (Window::Hop { size, .. }, Origin::WindowStart) => Some(size),
+/// Returns how a window's column bounds its row.
+fn window_bound(call: &WindowCall, origin: Origin) -> Option<TimeBound> {
+    // How long after the column's value the window ends, and how long after that its row may still change.
+    let (end, slack) = match (call.window, origin) {
+        (Window::Hop { .. }, Origin::WindowEnd) => (0, 0),
+        (Window::Hop { size, .. }, Origin::WindowStart) => (size, 0),
         // A session may still grow, or be swallowed, when the watermark has passed its end: see `Rule::closing`.
-        (Window::Session { gap, .. }, Origin::WindowEnd) => Some(gap),
-        (Window::Session { gap, .. }, Origin::LastEvent) => Some(gap.saturating_mul(2)),
-        _ => None,
-    }
+        (Window::Session { gap, .. }, Origin::WindowEnd) => (0, gap),
+        (Window::Session { gap, .. }, Origin::LastEvent) => (gap, gap),
+        _ => return None,
+    };
+    let slack = call.row_time.map_or(slack, |time| slack.saturating_add(time.slack));
+    Some(TimeBound { column: 0, slack: slack.saturating_add(end), last: end - 1 })
 }
 
 fn check_emit(emit: Emit, relation: &Relation, time_bounds: &[TimeBound]) -> Planned<()> {
@@ -324,7 +326,8 @@ fn body(relation: Relation, join: Option<&Sorted>, output: Map) -> Planned<(Vec<
     let Some(groups) = relation.groups else { return Ok((inputs, Body::Map(output))) };
     let row_schema = Arc::new(Schema::new(groups.fields() as Vec<Field>));
     let body = Body::Aggregate(Aggregation {
-        window: relation.base.window.map(|call| call.window),
+        window: relation.base.window.as_ref().map(|call| call.window),
+        row_time: relation.base.window.and_then(|call| call.row_time),
         filter: groups.filter,
         keys: groups.keys,
         key_time_bound: groups.key_time_bounds.first().copied(),

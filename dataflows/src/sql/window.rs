@@ -1,7 +1,8 @@
 //! `tumble`, `hop` and `session` in FROM, and how these and `dedupe` are called.
 //!
 //! Each of the three becomes a node of the logical plan, a [`WindowTable`]: the columns of its first argument, and after them `window_start` and
-//! `window_end` (for a session also `last_event`).
+//! `window_end` (for a session also `last_event`). What the first argument has of these names, as a view with windows has, is called
+//! `inner_window_start` and so on.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -26,8 +27,11 @@ pub(super) const WINDOW_COLUMNS: [&str; 3] = ["window_start", "window_end", "las
 /// How each function is called.
 const USAGE: [(&str, &str); 4] = [
     ("dedupe", "dedupe(source, key, INTERVAL '1 hour'), with one or more key columns"),
-    ("tumble", "tumble(source, INTERVAL '1 minute')"),
-    ("hop", "hop(source, INTERVAL '1 minute', INTERVAL '5 minutes'), the slide before the size"),
+    ("tumble", "tumble(source, INTERVAL '1 minute'), over a view perhaps with time => a column"),
+    (
+        "hop",
+        "hop(source, INTERVAL '1 minute', INTERVAL '5 minutes'), the slide before the size, over a view perhaps with time => a column",
+    ),
     (
         "session",
         "session(source, INTERVAL '5 minutes', key), with one or more keys and perhaps max_duration => INTERVAL '1 hour'",
@@ -42,6 +46,11 @@ pub(super) fn width(window: &Window) -> usize {
     }
 }
 
+/// Returns the name under which a column of the input is known if a window's column has its own.
+pub(super) fn inner(name: &str) -> String {
+    format!("inner_{name}")
+}
+
 /// Returns the window function of this name, and how it is called.
 ///
 /// # Errors
@@ -52,7 +61,7 @@ pub(super) fn known(name: &ObjectName) -> Planned<(&'static str, &'static str)> 
     found.ok_or_else(|| Refusal::unknown("table function", &name, USAGE.map(|(function, _)| function)))
 }
 
-/// A source with its events put into windows.
+/// A source with its events put into windows, or a view with its rows.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct WindowTable {
     pub(super) function: &'static str,
@@ -60,25 +69,43 @@ pub(super) struct WindowTable {
     pub(super) window: Window,
     /// What sessions are kept for each of.
     pub(super) keys: Vec<Expr>,
+    /// The column by which rows are put into windows, if the query says it.
+    pub(super) time: Option<Expr>,
     schema: DFSchemaRef,
 }
 
+/// What a window function is called with, beside its input.
+struct Windowing {
+    function: &'static str,
+    window: Window,
+    keys: Vec<Expr>,
+    time: Option<Expr>,
+}
+
 impl WindowTable {
-    fn new(function: &'static str, input: LogicalPlan, window: Window, keys: Vec<Expr>) -> Result<WindowTable> {
+    fn new(input: LogicalPlan, windowing: Windowing) -> Result<WindowTable> {
+        let Windowing { function, window, keys, time } = windowing;
+        let windows = &WINDOW_COLUMNS[..width(&window)];
         let mut fields: Vec<_> = input.schema().iter().map(|(table, field)| (table.cloned(), Arc::clone(field))).collect();
-        let table = fields.first().and_then(|(table, _)| table.clone());
-        for name in &WINDOW_COLUMNS[..width(&window)] {
-            if fields.iter().any(|(_, field)| field.name() == name) {
-                let problem = format!("the input of {function}() has a column '{name}' already");
-                let remedy = "if it is the window of an aggregated view, group by that; otherwise select it under another name";
-                return Err(Refusal::new(problem, remedy).into());
+        for at in 0..fields.len() {
+            let name = fields[at].1.name();
+            if !windows.contains(&name.as_str()) {
+                continue;
             }
-            let time = DataType::Timestamp(TimeUnit::Microsecond, None);
-            fields.push((table.clone(), Arc::new(Field::new(*name, time, true))));
+            let renamed = inner(name);
+            if fields.iter().any(|(_, field)| *field.name() == renamed) {
+                let problem =
+                    format!("{function}() would call the column '{name}' of its input '{renamed}', which is there already");
+                return Err(Refusal::new(problem, "select one of the two under another name").into());
+            }
+            fields[at].1 = Arc::new(fields[at].1.as_ref().clone().with_name(renamed));
         }
+        let table = fields.first().and_then(|(table, _)| table.clone());
+        let field = |name: &&str| Field::new(*name, DataType::Timestamp(TimeUnit::Microsecond, None), true);
+        fields.extend(windows.iter().map(|name| (table.clone(), Arc::new(field(name)))));
         let dependencies = dependencies(input.schema(), &window, &keys);
         let schema = DFSchema::new_with_metadata(fields, HashMap::new())?.with_functional_dependencies(dependencies)?;
-        Ok(WindowTable { function, input, window, keys, schema: Arc::new(schema) })
+        Ok(WindowTable { function, input, window, keys, time, schema: Arc::new(schema) })
     }
 }
 
@@ -119,16 +146,18 @@ impl UserDefinedLogicalNodeCore for WindowTable {
     }
 
     fn expressions(&self) -> Vec<Expr> {
-        self.keys.clone()
+        self.keys.iter().chain(&self.time).cloned().collect()
     }
 
     fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "{}: {:?}", self.function, self.window)
     }
 
-    fn with_exprs_and_inputs(&self, keys: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<WindowTable> {
+    fn with_exprs_and_inputs(&self, mut keys: Vec<Expr>, mut inputs: Vec<LogicalPlan>) -> Result<WindowTable> {
+        let time = self.time.as_ref().and_then(|_| keys.pop());
+        let windowing = Windowing { function: self.function, window: self.window, keys, time };
         match (inputs.pop(), inputs.len()) {
-            (Some(input), 0) => WindowTable::new(self.function, input, self.window, keys),
+            (Some(input), 0) => WindowTable::new(input, windowing),
             _ => plan_err!("{}() has one input", self.function),
         }
     }
@@ -151,8 +180,7 @@ impl RelationPlanner for WindowFunctions {
             let (keys, within) = call.dedupe(arguments)?;
             Arc::new(DedupeTable { input, keys, within })
         } else {
-            let (window, keys) = call.window(arguments)?;
-            Arc::new(WindowTable::new(function, input, window, keys)?)
+            Arc::new(WindowTable::new(input, call.window(arguments)?)?)
         };
         let plan = LogicalPlan::Extension(Extension { node });
         Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias.clone()))))
@@ -163,6 +191,7 @@ impl RelationPlanner for WindowFunctions {
 struct Arguments {
     positional: Vec<Expr>,
     max_duration: Option<Expr>,
+    time: Option<Expr>,
 }
 
 struct Call {
@@ -194,7 +223,7 @@ impl Call {
         input: &LogicalPlan,
         context: &mut dyn RelationPlannerContext,
     ) -> Result<Arguments> {
-        let mut arguments = Arguments { positional: Vec::new(), max_duration: None };
+        let mut arguments = Arguments { positional: Vec::new(), max_duration: None, time: None };
         for argument in given {
             let (name, value) = match argument {
                 FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => (None, value),
@@ -208,6 +237,7 @@ impl Call {
             match name.as_deref() {
                 None => arguments.positional.push(value),
                 Some("max_duration") if self.function == "session" => arguments.max_duration = Some(value),
+                Some("time") if matches!(self.function, "tumble" | "hop") => arguments.time = Some(value),
                 Some(name) => return Err(self.refuse(format!("there is no argument named '{name}'")).into()),
             }
         }
@@ -223,20 +253,20 @@ impl Call {
         }
     }
 
-    fn window(&self, arguments: Arguments) -> Planned<(Window, Vec<Expr>)> {
-        let Arguments { mut positional, mut max_duration } = arguments;
-        match (self.function, positional.as_slice()) {
+    fn window(&self, arguments: Arguments) -> Planned<Windowing> {
+        let Arguments { mut positional, mut max_duration, time } = arguments;
+        let (window, keys) = match (self.function, positional.as_slice()) {
             ("tumble", [size]) => {
                 let size = interval::micros(size, "the size of tumble()")?;
-                Ok((Window::Hop { slide: size, size }, Vec::new()))
+                (Window::Hop { slide: size, size }, Vec::new())
             }
             ("hop", [slide, size]) => {
                 let slide = interval::micros(slide, "the slide of hop()")?;
                 let size = interval::micros(size, "the size of hop()")?;
-                match slide <= size {
-                    true => Ok((Window::Hop { slide, size }, Vec::new())),
-                    false => Err(self.refuse("the slide is longer than the size, so events would fall between windows")),
+                if slide > size {
+                    return Err(self.refuse("the slide is longer than the size, so events would fall between windows"));
                 }
+                (Window::Hop { slide, size }, Vec::new())
             }
             ("session", [gap, ..]) => {
                 let gap = interval::micros(gap, "the gap of session()")?;
@@ -245,12 +275,13 @@ impl Call {
                     max_duration = positional.pop_if(|last| interval::is_interval(last));
                 }
                 let max_duration = max_duration.map(|d| interval::micros(&d, "the max_duration of session()")).transpose()?;
-                match positional.is_empty() {
-                    true => Err(self.refuse("it needs at least one key, such as the user")),
-                    false => Ok((Window::Session { gap, max_duration }, positional)),
+                if positional.is_empty() {
+                    return Err(self.refuse("it needs at least one key, such as the user"));
                 }
+                (Window::Session { gap, max_duration }, positional)
             }
-            _ => Err(self.refuse("the number of arguments is wrong")),
-        }
+            _ => return Err(self.refuse("the number of arguments is wrong")),
+        };
+        Ok(Windowing { function: self.function, window, keys, time })
     }
 }

@@ -111,6 +111,11 @@ impl Windows {
         self.0.drain(..closed)
     }
 
+    /// Forgets the windows whose last accumulator, which counts their rows, says that they are all gone.
+    pub fn settle(&mut self) {
+        self.0.retain(|(_, accumulators)| !matches!(accumulators.last(), Some(Accumulator::Count(0))));
+    }
+
     /// Returns the windows of `grid` that these panes of it make up, those below `first_open` left out.
     #[must_use]
     pub fn expand(self, grid: Grid, first_open: i64, kinds: &[Kind]) -> Windows {

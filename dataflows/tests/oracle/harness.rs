@@ -64,6 +64,8 @@ pub(crate) struct Outcome {
     pub(crate) dead: Vec<Place>,
     pub(crate) ledger: Vec<LedgerRow>,
     pub(crate) records: Vec<EpochRecord>,
+    /// How many rows each table was given and has lost, all commits together.
+    pub(crate) writes: BTreeMap<String, usize>,
     /// The number of keys that are kept for each view and stream.
     pub(crate) keys: BTreeMap<Input, i64>,
 }
@@ -108,12 +110,15 @@ pub(crate) struct Run {
     pub(crate) tick: i64,
     /// The run is killed when its sink is given this epoch.
     pub(crate) killed_at: Option<Epoch>,
+    /// Called with the tables after each commit.
+    pub(crate) each: Option<fn(&BTreeMap<String, Table>)>,
 }
 
 impl Default for Run {
     /// Each look at the clock takes a millisecond, so that time passes only when something happens, and no event is too far ahead.
     fn default() -> Run {
-        Run { manner: PLAIN, workers: 1, seed: 0, most: 5, bounded: true, skew: i64::MAX, tick: 1000, killed_at: None }
+        let (skew, tick, killed_at, each) = (i64::MAX, 1000, None, None);
+        Run { manner: PLAIN, workers: 1, seed: 0, most: 5, bounded: true, skew, tick, killed_at, each }
     }
 }
 
@@ -180,7 +185,8 @@ pub(crate) fn run_with_other_views(
     (outcome(&world), since)
 }
 
-fn crash(views: &[(&str, &str)], streams: &[Stream], workers: &[usize], run: Run) -> Outcome {
+/// Runs as `run` says, killed again and again and begun anew with these numbers of workers.
+pub(crate) fn crash(views: &[(&str, &str)], streams: &[Stream], workers: &[usize], run: Run) -> Outcome {
     let run = |(index, &workers): (usize, &usize)| {
         let seed = run.seed.wrapping_add(index as u64);
         Run { workers, seed, killed_at: Some(4 * (index as u64 + 1) + seed % 4), ..run }
@@ -436,6 +442,9 @@ fn table(shared: &Arc<Shared>, tables: Vec<Input>) -> Box<dyn FnOnce(SyncActivat
             let mut world = shared.world.lock().expect("not poisoned");
             world.held = Some(commit.epoch);
             apply(&shared.plan, &tables, &commit, &mut world.outcome);
+            if let Some(each) = shared.run.each {
+                each(&world.outcome.tables);
+            }
             done.store(commit.epoch + 1, Ordering::Relaxed);
         });
         Outlet { send, finished: Box::new(move || finished.load(Ordering::Relaxed)) }
@@ -446,6 +455,7 @@ fn apply(plan: &Plan, tables: &[Input], commit: &Commit, outcome: &mut Outcome) 
     for changes in &commit.views {
         let table = plan.table(tables[changes.view]);
         let held = outcome.tables.entry(table.name.clone()).or_default();
+        *outcome.writes.entry(table.name.clone()).or_default() += changes.deletes.num_rows() + changes.upserts.num_rows();
         for row in 0..changes.deletes.num_rows() {
             held.remove(&text(&changes.deletes, &(0..table.key.len()).collect::<Vec<_>>(), row));
         }
@@ -482,8 +492,8 @@ fn text(batch: &RecordBatch, columns: &[usize], row: usize) -> String {
     let column = |&column: &usize| {
         let array = batch.column(column);
         match array.as_any().downcast_ref::<TimestampMicrosecondArray>() {
-            Some(times) => times.value(row).to_string(),
-            None => ArrayFormatter::try_new(array, &options).expect("a plain column").value(row).to_string(),
+            Some(times) if times.is_valid(row) => times.value(row).to_string(),
+            _ => ArrayFormatter::try_new(array, &options).expect("a plain column").value(row).to_string(),
         }
     };
     columns.iter().map(column).collect::<Vec<_>>().join("|")

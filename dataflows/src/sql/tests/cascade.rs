@@ -64,13 +64,13 @@ fn a_view_over_an_aggregated_view_reads_its_changes() {
     .expect("planned");
     let [_, by_window, rows, for_ever, renamed] = plan.views.as_slice() else { panic!("five views") };
 
-    let end = |column| TimeBound { column, slack: 0 };
+    let end = |column| TimeBound { column, slack: 0, last: -1 };
     assert_eq!((&by_window.inputs[..], &by_window.time_bounds[..]), (&[Input::View(0)][..], &[end(0)][..]));
     assert_eq!(aggregation(by_window).key_time_bound, Some(end(0)));
     assert_eq!(columns(by_window), ["window_end timestamp", "total bigint", "last_page varchar(255)"]);
     assert_eq!(by_window.warnings, [""; 0]);
 
-    let start = TimeBound { column: 2, slack: 60 * SECOND };
+    let start = TimeBound { column: 2, slack: 60 * SECOND, last: 60 * SECOND - 1 };
     assert_eq!((&rows.inputs[..], &rows.time_bounds[..]), (&[Input::View(0)][..], &[start][..]));
     assert_eq!(rows.table.time_column, None);
     assert_eq!(key(rows), ["window_start", "page_url"]);
@@ -137,7 +137,7 @@ fn several_levels_of_group_by_become_a_view_that_reads_a_hidden_one() {
     assert_eq!(aggregation(hidden).output.filter.as_ref().map(|f| f.text.as_str()), Some("\"count(*)\" > 1"));
     assert_eq!((&shown.inputs[..], shown.part_of.as_deref()), (&[Input::View(0)][..], None));
     assert_eq!((key(shown), shown.warnings.len()), (vec!["window_end", "n"], 0));
-    assert_eq!(aggregation(shown).key_time_bound, Some(TimeBound { column: 0, slack: 0 }));
+    assert_eq!(aggregation(shown).key_time_bound, Some(TimeBound { column: 0, slack: 0, last: -1 }));
     assert_eq!(plan.sources_of(Input::View(1)).into_iter().collect::<Vec<_>>(), [0]);
 }
 
@@ -161,7 +161,10 @@ fn groups_by_the_end_of_a_session_close_when_the_session_can_no_longer_change() 
         "SELECT window_end, count(*) AS n FROM a GROUP BY window_end",
     ])
     .expect("planned");
-    let bounds = [TimeBound { column: 1, slack: 300 * SECOND }, TimeBound { column: 2, slack: 600 * SECOND }];
+    let bounds = [
+        TimeBound { column: 1, slack: 300 * SECOND, last: -1 },
+        TimeBound { column: 2, slack: 600 * SECOND, last: 300 * SECOND - 1 },
+    ];
     assert_eq!(plan.views[0].time_bounds, bounds);
-    assert_eq!(aggregation(&plan.views[1]).key_time_bound, Some(TimeBound { column: 0, slack: 300 * SECOND }));
+    assert_eq!(aggregation(&plan.views[1]).key_time_bound, Some(TimeBound { column: 0, slack: 300 * SECOND, last: -1 }));
 }

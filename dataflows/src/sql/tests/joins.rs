@@ -24,7 +24,7 @@ fn two_streams_with_a_bound_on_their_times() {
     let rule = join(&view).rule;
     assert_eq!((rule.kind, rule.band, rule.reach), (JoinKind::Inner, (0, HOUR), Some([HOUR, 0])));
     assert_eq!(columns(&view), ["user_id text", "clicked timestamp", "paid timestamp", "amount decimal(12,2)"]);
-    assert_eq!(view.time_bounds, [TimeBound { column: 1, slack: HOUR }, TimeBound { column: 2, slack: HOUR }]);
+    assert_eq!(view.time_bounds, [TimeBound { column: 1, slack: HOUR, last: 0 }, TimeBound { column: 2, slack: HOUR, last: 0 }]);
     assert_eq!(key(&view), [""; 0]);
     assert!(view.warnings[0].contains("view 'a' has no key, since nothing says"), "{:?}", view.warnings);
 }
@@ -90,9 +90,9 @@ fn aggregated_views_joined_by_their_windows_close_with_them() {
     let rule = join(joined).rule;
     assert_eq!((rule.kind, rule.band, rule.reach), (JoinKind::Left, (0, 0), Some([0, 0])));
     assert_eq!(key(joined), ["window_start", "page_url"], "the right side has one row for each of the left");
-    assert_eq!(joined.time_bounds, [TimeBound { column: 1, slack: 0 }]);
+    assert_eq!(joined.time_bounds, [TimeBound { column: 1, slack: 0, last: -1 }]);
     assert!(plan.views.iter().all(|view| view.warnings.is_empty()));
-    assert_eq!(aggregation(&plan.views[3]).key_time_bound, Some(TimeBound { column: 0, slack: 0 }));
+    assert_eq!(aggregation(&plan.views[3]).key_time_bound, Some(TimeBound { column: 0, slack: 0, last: -1 }));
 }
 
 #[test]
@@ -202,8 +202,8 @@ fn joins_that_cannot_be_kept_are_refused() {
         ),
         (
             "SELECT a.fee FROM tumble(payments, INTERVAL '1 minute') a JOIN payments b ON a.account = b.account",
-            "without GROUP BY on one side",
-            "subquery",
+            "tumble() without GROUP BY",
+            "GROUP BY window_start, window_end",
         ),
     ] {
         let error = job(&[sql]).expect_err(sql);

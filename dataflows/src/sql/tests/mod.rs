@@ -10,6 +10,7 @@ mod refusals;
 mod rows;
 mod streams;
 mod types;
+mod windows;
 
 use std::sync::Arc;
 

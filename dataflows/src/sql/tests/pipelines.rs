@@ -14,7 +14,8 @@ fn page_view_counts() {
     assert_eq!(columns(&view), ["window_start timestamp", "window_end timestamp", "page_url varchar(255)", "view_count bigint"]);
     assert_eq!(key(&view), ["window_start", "page_url"]);
     assert_eq!((&view.inputs[..], view.table.time_column), (&[Input::Source(0)][..], None));
-    let bounds = [TimeBound { column: 0, slack: 60 * SECOND }, TimeBound { column: 1, slack: 0 }];
+    let bounds =
+        [TimeBound { column: 0, slack: 60 * SECOND, last: 60 * SECOND - 1 }, TimeBound { column: 1, slack: 0, last: -1 }];
     assert_eq!(view.time_bounds, bounds);
     assert_eq!(view.warnings, [""; 0]);
 
@@ -72,7 +73,7 @@ fn user_sessions() {
         ["user_id varchar(50)", "session_start_time timestamp", "session_end_time timestamp", "session_duration_seconds bigint"];
     assert_eq!(columns(&view), names);
     assert_eq!(key(&view), ["user_id", "session_start_time"]);
-    let bound = TimeBound { column: 2, slack: 5 * MINUTE };
+    let bound = TimeBound { column: 2, slack: 5 * MINUTE, last: -1 };
     assert_eq!(view.time_bounds, [bound], "a session may still grow when the watermark has passed its end");
     let body = aggregation(&view);
     assert_eq!(body.window, Some(Window::Session { gap: 5 * MINUTE, max_duration: None }));
@@ -114,7 +115,7 @@ fn the_end_of_a_session_without_the_gap() {
     let body = aggregation(&view);
     assert_eq!(body.window, Some(Window::Session { gap: 5 * MINUTE, max_duration: Some(60 * MINUTE) }));
     assert_eq!(texts(&body.output.project), ["user_id", "window_start", "last_event", "\"count(*)\""]);
-    assert_eq!(view.time_bounds, [TimeBound { column: 2, slack: 10 * MINUTE }]);
+    assert_eq!(view.time_bounds, [TimeBound { column: 2, slack: 10 * MINUTE, last: 5 * MINUTE - 1 }]);
 }
 
 #[test]
@@ -141,7 +142,7 @@ fn either_bound_is_enough_in_group_by() {
             "SELECT {select}, count(*) AS n FROM tumble(user_activity, INTERVAL '1 minute') AS w GROUP BY {group}"
         ));
         assert_eq!(texts(&aggregation(&view).output.project), ["window_start", "window_end", "\"count(*)\""], "{group}");
-        assert!(view.time_bounds.contains(&TimeBound { column: 1, slack: 0 }));
+        assert!(view.time_bounds.contains(&TimeBound { column: 1, slack: 0, last: -1 }));
     }
 }
 

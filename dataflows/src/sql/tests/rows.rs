@@ -30,7 +30,7 @@ fn the_first_rows_of_each_partition_are_a_view_that_closes_with_it() {
         assert_eq!(ranking.order, [order(3, true, true), order(2, false, false)]);
         assert_eq!(
             (texts(&ranking.partition), ranking.time_bound),
-            (vec!["window_end"], Some(TimeBound { column: 0, slack: 0 }))
+            (vec!["window_end"], Some(TimeBound { column: 0, slack: 0, last: -1 }))
         );
         let view = plan.views.last().expect("a view");
         assert_eq!(columns(view), ["window_start timestamp", "page_url varchar(255)", "n bigint", "place bigint"]);
