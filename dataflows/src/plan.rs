@@ -262,7 +262,7 @@ pub enum Body {
     /// Row by row.
     Map(Map),
     /// One row for each group.
-    Aggregate(Aggregation),
+    Aggregate(Box<Aggregation>),
     /// Rows of two inputs side by side.
     Join(Box<Join>),
     /// The first rows of each partition, with their ranks.

@@ -8,6 +8,7 @@ mod embedded;
 mod existing_tables;
 mod freshness;
 mod future_events;
+mod hours;
 mod letters;
 mod new_partitions;
 mod outages;

@@ -12,6 +12,7 @@ use super::aggregate;
 use super::compile::{Compiler, column_type};
 use super::error::{Planned, Refusal};
 use super::hidden::{Lowering, unique};
+use super::key::Part;
 use super::relation::{Base, Reads, Relation, WindowCall, column, reads_processing_time};
 use super::text;
 use crate::plan::{Aggregate, Expression, TimeBound, Window};
@@ -48,6 +49,8 @@ pub(super) struct Groups {
     pub(super) aggregates: Vec<Aggregate>,
     pub(super) needs_processing_time: bool,
     pub(super) row: Vec<RowColumn>,
+    /// What tells the groups apart, if they are rows as they were: then fewer columns may do than there are keys.
+    pub(super) whole: Option<Vec<Part>>,
 }
 
 impl Groups {
@@ -267,6 +270,7 @@ impl<'a> Grouping<'a> {
             aggregates: self.aggregates,
             needs_processing_time: self.needs_processing_time,
             row: self.row,
+            whole: None,
         })
     }
 }

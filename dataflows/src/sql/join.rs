@@ -126,6 +126,17 @@ impl Relation {
         Ok(Column { name: name.to_owned(), column_type })
     }
 
+    /// Tells for each column of a relation over a join whether it plainly is one of a side that has a part in each row.
+    pub(super) fn of_sure_sides(&self, joined: &Joined) -> Vec<bool> {
+        let width = joined.sides[0].columns.len();
+        let is_sure = |plain: usize| match joined.kind {
+            JoinKind::Inner => true,
+            JoinKind::Full => false,
+            JoinKind::Left | JoinKind::Semi | JoinKind::Anti => plain < width,
+        };
+        self.columns.iter().map(|expr| self.base.plain(expr).is_some_and(is_sure)).collect()
+    }
+
     /// Sorts out the conditions of the join that this relation stands on, and leaves only the columns that are needed; `None` if it stands on none.
     pub(super) fn sort_out(&mut self, lowering: &mut Lowering<'_>) -> Planned<Option<Sorted>> {
         let Reads::Join(joined) = &self.base.input else { return Ok(None) };

@@ -31,6 +31,7 @@ mod hidden;
 mod interval;
 mod join;
 mod key;
+mod once;
 mod order;
 mod ranking;
 mod relation;
@@ -181,7 +182,10 @@ fn plan_view(definition: &ViewDefinition, query: &Query, tables: &Names<'_>, cat
     let plan = subqueries(plan)?;
     let names: Vec<String> = plan.schema().fields().iter().map(|field| field.name().clone()).collect();
     let mut lowering = Lowering::new(catalog, &definition.name);
-    let relation = Relation::lower(&plan, &mut lowering)?;
+    let mut relation = Relation::lower(&plan, &mut lowering)?;
+    if definition.emit == Emit::Final {
+        relation = once::once(relation, &names, &mut lowering)?;
+    }
     view::build(&view::Part { definition, of: None }, relation, &names, &mut lowering)
 }
 

@@ -56,12 +56,17 @@ pub(super) fn build(
     check_late(definition.late, &relation)?;
     let (mut parts, other_parts) = parts(&relation, &plain, lowering);
     let mut warnings = Vec::new();
+    let is_whole = relation.groups.as_ref().is_some_and(|groups| groups.whole.is_some());
     // Other views read a hidden one by its rows, whether they can be told apart or not.
     let key = match part.of {
         Some(_) => key::derive(&parts).unwrap_or_default(),
-        None if join.is_some() => join_keys(definition, &columns, &mut parts, &mut warnings)?,
+        None if join.is_some() || is_whole => join_keys(definition, &columns, &mut parts, &mut warnings)?,
         None => keys(definition, &relation, &columns, [&parts, &other_parts], &mut warnings)?,
     };
+    if is_whole && part.of.is_none() && key.is_empty() {
+        let problem = "nothing says that the rows of this join differ, and with emit = \"final\" those that are alike are one";
+        return Err(Refusal::new(problem, "name the columns in which they differ with key = […]"));
+    }
     if part.of.is_none()
         && join.is_none()
         && relation.groups.is_none()
@@ -83,7 +88,7 @@ pub(super) fn build(
     let map = map(&relation, &outputs, table.arrow(), &compiler)?;
     let inline = inlined(&relation, &outputs);
     let sql = definition.sql.clone();
-    let trusts_key = relation.groups.is_none() && !definition.key.is_empty();
+    let trusts_key = (relation.groups.is_none() || is_whole) && !definition.key.is_empty();
     let (inputs, body) = body(relation, join.as_ref(), map)?;
     let part_of = part.of.map(str::to_owned);
     let (emit, late) = (definition.emit, definition.late);
@@ -180,7 +185,8 @@ fn check_late(late: LatePolicy, relation: &Relation) -> Planned<()> {
 /// Returns what tells the rows apart, and what else does.
 fn parts(relation: &Relation, plain: &[Option<usize>], lowering: &Lowering<'_>) -> (Vec<key::Part>, Vec<key::Part>) {
     if let Some(groups) = &relation.groups {
-        return (key::parts_of_groups(groups, plain), Vec::new());
+        let whole = groups.whole.as_ref().map(|parts| key::parts_of_view(parts, plain));
+        return (whole.unwrap_or_else(|| key::parts_of_groups(groups, plain)), Vec::new());
     }
     let other = match relation.base.input {
         Reads::View(view) => key::parts_of_view(&lowering.catalog.views[view].other_parts, plain),
@@ -325,7 +331,7 @@ fn body(relation: Relation, join: Option<&Sorted>, output: Map) -> Planned<(Vec<
     let inputs = vec![input(&relation.base.input)];
     let Some(groups) = relation.groups else { return Ok((inputs, Body::Map(output))) };
     let row_schema = Arc::new(Schema::new(groups.fields() as Vec<Field>));
-    let body = Body::Aggregate(Aggregation {
+    let aggregation = Aggregation {
         window: relation.base.window.as_ref().map(|call| call.window),
         row_time: relation.base.window.and_then(|call| call.row_time),
         filter: groups.filter,
@@ -335,8 +341,8 @@ fn body(relation: Relation, join: Option<&Sorted>, output: Map) -> Planned<(Vec<
         needs_processing_time: groups.needs_processing_time,
         output,
         row_schema,
-    });
-    Ok((inputs, body))
+    };
+    Ok((inputs, Body::Aggregate(Box::new(aggregation))))
 }
 
 fn input(reads: &Reads) -> Input {

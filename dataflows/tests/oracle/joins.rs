@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use freshet_dataflows::epochs::EpochRecord;
+use freshet_dataflows::plan::{Emit, LatePolicy};
 use freshet_model::{Epoch, Timestamp};
 use proptest::prelude::*;
 
 use crate::events;
 use crate::feed::id;
-use crate::harness::{Event, Late, MINUTE, Outcome, Stream, Table, run_streams, run_streams_with_crashes};
+use crate::harness::{Event, Late, MINUTE, Manner, Outcome, Run, Stream, Table, crash, run_streams, run_streams_with_crashes};
 use crate::naive::{Met, met};
 
 const VIEWS: &[(&str, &str)] = &[
@@ -51,6 +52,20 @@ const VIEWS: &[(&str, &str)] = &[
         "SELECT seen.window_start, seen.page, seen.n AS seen, o.n AS others FROM seen LEFT JOIN (SELECT window_end, page, count(*) AS n \
          FROM tumble(others, INTERVAL '1 minute') GROUP BY window_end, page HAVING count(*) > 1) AS o \
          ON seen.window_end = o.window_end AND seen.page = o.page",
+    ),
+];
+
+/// The same as two of these, with the time by which their rows are settled.
+const ONCE: &[(&str, &str)] = &[
+    (
+        "left_join by l, r",
+        "SELECT a.id AS l, b.id AS r, a.time AS asked FROM events a LEFT JOIN (SELECT * FROM others WHERE kind = 'view') b \
+         ON CASE WHEN a.amount > 0 THEN a.user_id END = b.user_id AND b.time >= a.time AND b.time < a.time + INTERVAL '2 minutes'",
+    ),
+    (
+        "unanswered by id",
+        "SELECT a.id, a.page, a.time AS asked FROM events a WHERE NOT EXISTS (SELECT 1 FROM others b WHERE b.user_id = a.user_id \
+         AND b.page = a.page AND b.time BETWEEN a.time AND a.time + INTERVAL '4 minutes')",
     ),
 ];
 
@@ -237,5 +252,24 @@ proptest! {
     fn joins_equal_nested_loops_after_crashes_and_with_other_numbers_of_workers(left in events(), right in events(), seed in any::<u64>()) {
         let streams = [left, right];
         check(&run_streams_with_crashes(VIEWS, &streams, &[1, 3, 2, 4, 1], seed), &streams);
+    }
+
+    #[test]
+    fn rows_of_final_joins_appear_once_when_nothing_can_change_them(left in events(), right in events(), seed in any::<u64>()) {
+        let streams = [left, right];
+        for workers in [&[1][..], &[4], &[1, 3, 2]] {
+            let manner = Manner { late: LatePolicy::Keep, emit: Emit::Final };
+            let outcome = crash(ONCE, &streams, workers, Run { manner, seed, ..Run::default() });
+            let expected = expected(&streams, &outcome);
+            for name in ["left_join", "unanswered"] {
+                let found = outcome.tables.get(name).cloned().unwrap_or_default();
+                prop_assert_eq!(outcome.writes.get(name).copied().unwrap_or_default(), found.len(), "rows of {} appear once", name);
+                let without_time = |(key, row): (String, String)| (key, row.rsplit_once('|').expect("a time").0.to_owned());
+                let found: Table = found.into_iter().map(without_time).collect();
+                prop_assert_eq!(&found, &expected.tables.get(name).cloned().unwrap_or_default(), "table {}", name);
+            }
+            let late: Vec<Late> = expected.late.into_iter().filter(|late| ["left_join", "unanswered"].contains(&&*late.0)).collect();
+            prop_assert_eq!(&outcome.late, &late);
+        }
     }
 }

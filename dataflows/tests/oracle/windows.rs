@@ -63,6 +63,16 @@ const VIEWS: &[(&str, &str)] = &[
         "SELECT window_start, page, n, place FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY window_end ORDER BY n DESC, page) \
          AS place FROM tens) AS ranked WHERE place <= 2",
     ),
+    (
+        "crowded",
+        "SELECT window_start, inner_window_start AS minute, page, n, place FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY window_end \
+         ORDER BY n DESC, inner_window_start, page) AS place FROM tumble(minutes, INTERVAL '10 minutes')) AS ranked WHERE place <= 2",
+    ),
+    (
+        "shares",
+        "SELECT m.inner_window_start AS minute, m.page, m.n, t.n AS of_ten FROM tumble(minutes, INTERVAL '10 minutes') AS m \
+         JOIN tens AS t ON m.window_end = t.window_end AND m.page = t.page",
+    ),
 ];
 
 type Rows = Vec<Vec<String>>;
@@ -142,7 +152,9 @@ fn expected(tables: &Tables) -> BTreeMap<&'static str, Vec<String>> {
         ("ended", of(ended.collect())),
         ("tops", of(tops.collect())),
         ("alike", of(alike.collect())),
-        ("first", first(&rows(tables, "tens"))),
+        ("first", first(&rows(tables, "tens"), |row| (row[0].clone(), -number(&row[4]), vec![row[2].clone()]))),
+        ("crowded", first(&minutes, |row| (ten_of(row).to_string(), -number(&row[3]), vec![row[0].clone(), row[2].clone()]))),
+        ("shares", shares(&minutes, &rows(tables, "tens"))),
     ])
 }
 
@@ -163,16 +175,36 @@ fn ten(start: i64, page: &str, rows: &Rows) -> String {
     )
 }
 
-/// The two pages of each ten minutes that were viewed most.
-fn first(tens: &Rows) -> Vec<String> {
-    let mut windows: BTreeMap<&str, Vec<(i64, &str)>> = BTreeMap::new();
-    tens.iter().for_each(|row| windows.entry(&row[0]).or_default().push((-number(&row[4]), &row[2])));
-    let ranked = |(start, mut pages): (&str, Vec<(i64, &str)>)| {
-        pages.sort_unstable();
-        let places = pages.into_iter().take(2).enumerate();
-        places.map(|(at, (n, page))| format!("{start}|{page}|{}|{}", -n, at + 1)).collect::<Vec<_>>()
+/// The start of the ten minutes in which a minute is.
+fn ten_of(row: &[String]) -> i64 {
+    (number(&row[1]) - 1).div_euclid(10 * MINUTE) * 10 * MINUTE
+}
+
+/// The first two rows of each window: `ranked` tells of a row its window, what it is ordered by, and what it is shown by and ordered by next.
+fn first(rows: &Rows, ranked: impl Fn(&[String]) -> (String, i64, Vec<String>)) -> Vec<String> {
+    let mut windows: BTreeMap<String, Vec<(i64, Vec<String>)>> = BTreeMap::new();
+    for (window, order, shown) in rows.iter().map(|row| ranked(row)) {
+        windows.entry(window).or_default().push((order, shown));
+    }
+    let shown = |(window, mut rows): (String, Vec<(i64, Vec<String>)>)| {
+        rows.sort_unstable_by_key(|(order, shown)| {
+            (*order, shown.first().and_then(|first| first.parse::<i64>().ok()), shown.clone())
+        });
+        let places = rows.into_iter().take(2).enumerate();
+        places.map(|(at, (n, shown))| format!("{window}|{}|{}|{}", shown.join("|"), -n, at + 1)).collect::<Vec<_>>()
     };
-    windows.into_iter().flat_map(ranked).collect()
+    windows.into_iter().flat_map(shown).collect()
+}
+
+/// Each minute beside its ten minutes.
+fn shares(minutes: &Rows, tens: &Rows) -> Vec<String> {
+    let all: BTreeMap<(&str, &str), &str> = tens.iter().map(|row| ((&*row[0], &*row[2]), &*row[4])).collect();
+    let share = |row: &Vec<String>| {
+        let start = ten_of(row).to_string();
+        let ten = all.get(&(&*start, &*row[2]))?;
+        Some(format!("{}|{}|{}|{ten}", row[0], row[2], row[3]))
+    };
+    minutes.iter().filter_map(share).collect()
 }
 
 /// Compares each table with what follows from the tables that its view reads.
@@ -195,7 +227,7 @@ proptest! {
     #[test]
     fn windows_over_views_hold_what_their_rows_give_after_each_commit(events in events(), seed in any::<u64>()) {
         for workers in [1, 2, 4] {
-            let outcome = crash(VIEWS, &[events.clone()], &[workers], Run { seed, each: Some(check), ..Run::default() });
+            let outcome = crash(VIEWS, std::slice::from_ref(&events), &[workers], Run { seed, each: Some(check), ..Run::default() });
             check(&outcome.tables);
         }
     }
@@ -213,7 +245,7 @@ proptest! {
         let views: Vec<_> = VIEWS.iter().copied().filter(|(name, _)| ["minutes", "sessions"].contains(name) || FINAL.contains(name)).collect();
         for workers in [&[2][..], &[1, 3, 2]] {
             let run = Run { manner: Manner { late, emit: Emit::Final }, seed, each: Some(check_shown), ..Run::default() };
-            let outcome = crash(&views, &[events.clone()], workers, run);
+            let outcome = crash(&views, std::slice::from_ref(&events), workers, run);
             let expected = expected(&outcome.tables);
             for name in FINAL {
                 let rows = outcome.tables.get(name).map_or(0, BTreeMap::len);

@@ -210,3 +210,31 @@ fn joins_that_cannot_be_kept_are_refused() {
         assert!(error.problem.contains(problem) && error.remedy.contains(remedy), "{sql}\n{error}");
     }
 }
+
+#[test]
+fn a_join_whose_rows_appear_once_keeps_them_until_they_are_settled() {
+    let planned = |select: &str, kind: &str, key: &[&str]| {
+        let sql = format!(
+            "SELECT {select} FROM payments AS a {kind} JOIN payments AS b ON a.account = b.account AND b.ts BETWEEN a.ts AND a.ts + INTERVAL '1 hour'"
+        );
+        let key = key.iter().map(|column| (*column).to_owned()).collect();
+        plan(&sources(), &[ViewDefinition { emit: Emit::Final, key, ..definition("a", &sql) }])
+    };
+    let plan = planned("b.ts AS paid, a.ts AS asked, a.account", "LEFT", &["account", "asked", "paid"]).expect("planned");
+    let [hidden, shown] = plan.views.as_slice() else { panic!("two views") };
+    assert_eq!((hidden.emit, hidden.part_of.as_deref()), (Emit::Changes, Some("a")));
+    assert_eq!(join(hidden).rule.kind, JoinKind::Left);
+    let bound = TimeBound { column: 1, slack: HOUR, last: 0 };
+    assert_eq!((shown.emit, aggregation(shown).key_time_bound), (Emit::Final, Some(bound)), "the right side may be NULL");
+    assert_eq!((key(shown), shown.trusts_key), (vec!["account", "asked", "paid"], true));
+    assert_eq!(columns(shown), ["paid timestamp", "asked timestamp", "account bigint"]);
+    for (select, kind, key, problem, remedy) in [
+        ("b.ts AS paid, a.account", "LEFT", &["account"][..], "needs a time at which each row", "no NULLs"),
+        ("b.ts AS paid, a.ts AS asked, a.account", "FULL", &["account"], "needs a time at which each row", "emit = \"changes\""),
+        ("a.account, b.fee", "", &["account"], "needs a time at which each row", "select such a time"),
+        ("a.ts AS asked, b.fee", "", &[], "nothing says that the rows of this join differ", "key = […]"),
+    ] {
+        let error = planned(select, kind, key).expect_err(select);
+        assert!(error.problem.contains(problem) && error.remedy.contains(remedy), "{error}");
+    }
+}

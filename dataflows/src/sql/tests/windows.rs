@@ -107,6 +107,41 @@ fn what_windows_stand_on_may_be_a_query_of_its_own() {
 }
 
 #[test]
+fn rows_with_their_windows_are_rows_to_rank_to_join_and_to_unite() {
+    let shown = "SELECT window_start, window_end, inner_window_start AS minute, page_url, n FROM tumble(a, INTERVAL '1 hour') WHERE window_start < '2100-01-01'";
+    let ranked = "SELECT hour, minute, page_url, place FROM (SELECT window_end, window_start AS hour, inner_window_start AS minute, page_url, \
+         ROW_NUMBER() OVER (PARTITION BY window_end ORDER BY n DESC, page_url) AS place FROM tumble(a, INTERVAL '1 hour')) AS r WHERE place <= 3";
+    let joined = "SELECT t.inner_window_start AS minute, t.page_url, t.n, b.n AS other FROM tumble(a, INTERVAL '1 hour') AS t \
+         JOIN b ON t.window_end = b.window_end AND t.page_url = b.page_url AND t.inner_window_start = b.minute";
+    let united = "SELECT 'one' AS what, window_end, inner_window_end, page_url FROM tumble(a, INTERVAL '1 hour') \
+         UNION ALL SELECT 'two', window_end, inner_window_end, page_url FROM tumble(a, INTERVAL '1 hour', time => window_start)";
+    let plan = job(&[COUNTS, shown, ranked, joined, united]).unwrap_or_else(|error| panic!("{error}"));
+    assert!(plan.views.iter().all(|view| view.warnings.is_empty()), "all is forgotten some time");
+    let view = |name: &str| plan.views.iter().find(|view| view.table.name == name).expect("a view");
+    let start = TimeBound { column: 0, slack: 60 * MINUTE, last: 60 * MINUTE - 1 };
+    let (end, minute) = (TimeBound { column: 1, slack: 0, last: -1 }, TimeBound { column: 2, slack: MINUTE, last: MINUTE - 1 });
+    assert_eq!(view("b").time_bounds, [start, end, minute]);
+    assert_eq!(key(view("b")), ["minute", "page_url"]);
+    let hour = 60 * MINUTE;
+    let counts: ArrayRef = Arc::new(arrow::array::Int64Array::from(vec![1; 4]));
+    let ends = [hour, hour + 1, 2 * hour, 50 * hour];
+    let rows = batch(vec![times(&ends.map(|end| end - MINUTE)), times(&ends), words(&["p"; 4]), counts]);
+    let windows: Vec<String> = run(map(view("b")), &rows).iter().map(|row| row[..39].to_owned()).collect();
+    let expected = [
+        "01-01T00:00:00 1970-01-01T01",
+        "01-01T01:00:00 1970-01-01T02",
+        "01-01T01:00:00 1970-01-01T02",
+        "01-03T01:00:00 1970-01-03T02",
+    ];
+    assert_eq!(windows, expected.map(|window| format!("1970-{window}:00:00")));
+    assert_eq!(key(view("c")), ["minute", "page_url"]);
+    assert_eq!(view("d").inputs.len(), 2);
+    assert_eq!(view("e").time_bounds.iter().map(|bound| (bound.column, bound.last)).collect::<Vec<_>>(), [(1, -1), (2, -1)]);
+    let hop = job(&[COUNTS, "SELECT * FROM hop(a, INTERVAL '1 minute', INTERVAL '1 hour')"]).expect_err("in many windows");
+    assert!(hop.problem.contains("hop() without GROUP BY") && hop.remedy.contains("GROUP BY"), "{hop}");
+}
+
+#[test]
 fn windows_without_a_time_that_closes_them_are_refused() {
     let totals = "SELECT page_url, max(event_time) AS newest, count(*) AS n FROM user_activity GROUP BY page_url";
     let shifted = "SELECT DISTINCT window_end + INTERVAL '1 hour' AS later, n FROM (SELECT window_start, window_end, page_url, count(*) AS n \
