@@ -291,17 +291,20 @@ impl<'s> Graph<'s> {
         let folded = fold(self.scope, options, keeper, partials, self.seals.clone());
         self.sides.push(folded.sides);
         self.kept.push(folded.saved);
+        let mut contributed = BTreeSet::new();
         for component in &planned.components {
             match component.role {
                 Role::Rows(_) | Role::Ranks { .. } | Role::Pairs(_) => {
                     let view = component.view;
                     self.deltas.insert(view, folded.deltas.clone().filter(move |delta| delta.view == view));
                 }
-                Role::Contribution { fold, .. } => {
-                    let own = folded.contributions.clone().flat_map(move |(to, partial)| (to == fold).then_some(partial));
-                    self.contributions[fold].push(own);
-                }
+                Role::Contribution { fold, .. } => drop(contributed.insert(fold)),
             }
+        }
+        // Several components may contribute to one fold, each to its own part of it: all of that is one stream.
+        for fold in contributed {
+            let own = folded.contributions.clone().flat_map(move |(to, partial)| (to == fold).then_some(partial));
+            self.contributions[fold].push(own);
         }
         true
     }

@@ -30,6 +30,11 @@ const VIEWS: &[(&str, &str)] = &[
          GROUP BY window_start, window_end",
     ),
     (
+        "recent",
+        "SELECT window_start, window_end, count(DISTINCT user_id) AS users FROM hop(events, INTERVAL '1 minute', INTERVAL '2 minutes') \
+         GROUP BY window_start, window_end",
+    ),
+    (
         "sessions",
         "SELECT user_id, window_start, window_end, count(*) AS events, sum(amount) AS total \
          FROM session(events, INTERVAL '2 minutes', user_id) GROUP BY window_start, window_end, user_id",

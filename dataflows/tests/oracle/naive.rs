@@ -48,7 +48,8 @@ fn tables_of(met: &[Met], mut dead: Vec<Place>) -> Expected {
     let mut late = Vec::new();
     let mut tables = BTreeMap::from([
         ("pages".to_owned(), pages(met, &mut late)),
-        ("active".to_owned(), active(met, &mut late)),
+        ("active".to_owned(), active(met, "active", 5, &mut late)),
+        ("recent".to_owned(), active(met, "recent", 2, &mut late)),
         ("sessions".to_owned(), sessions(met, &mut late)),
         ("totals".to_owned(), totals(met)),
         ("busy".to_owned(), busy(met)),
@@ -152,16 +153,16 @@ fn levels(met: &[Met], late: &mut Vec<Late>) -> Table {
     users.into_iter().map(|((start, n), users)| (format!("{start}|{n}"), format!("{start}|{n}|{users}"))).collect()
 }
 
-fn active(met: &[Met], late: &mut Vec<Late>) -> Table {
+fn active(met: &[Met], view: &str, minutes: i64, late: &mut Vec<Late>) -> Table {
     let mut users: BTreeMap<i64, BTreeSet<u8>> = BTreeMap::new();
     for met in met {
-        for start in windows(met, "active", 5 * MINUTE, late) {
+        for start in windows(met, view, minutes * MINUTE, late) {
             users.entry(start).or_default().insert(met.event.user);
         }
     }
     users
         .into_iter()
-        .map(|(start, users)| (format!("{start}"), format!("{start}|{}|{}", start + 5 * MINUTE, users.len())))
+        .map(|(start, users)| (format!("{start}"), format!("{start}|{}|{}", start + minutes * MINUTE, users.len())))
         .collect()
 }
 
