@@ -74,7 +74,7 @@ impl Forming {
         Ok(Some([mine].into_iter().chain(others).collect()))
     }
 
-    /// Sends the leader's bytes to everybody, and returns them.
+    /// Sends the leader's bytes to everybody, and returns them. Whoever waits for them does not stop on request, but as soon as the cluster has begun to run.
     ///
     /// # Errors
     /// A peer is lost, the bytes are more than 64 MB, or there are none on the leader.
@@ -88,7 +88,7 @@ impl Forming {
             return Ok(bytes);
         }
         let core = Arc::clone(&self.incarnation.core);
-        let mut patience = Patience::endless(&core);
+        let mut patience = Patience::bound(&core);
         loop {
             let waiting = || "process 0 decides where to begin".to_owned();
             if let Some(Event::Said(0, Frame::Scatter(bytes))) = self.next(&mut patience, &waiting)? {

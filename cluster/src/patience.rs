@@ -29,6 +29,7 @@ pub(crate) struct Patience<'a> {
     core: &'a Core,
     begun: Instant,
     limit: Option<Duration>,
+    heeds_stop: bool,
     next_word: Instant,
 }
 
@@ -36,7 +37,7 @@ impl<'a> Patience<'a> {
     /// Waits as long as the member says.
     pub(crate) fn of(core: &'a Core) -> Patience<'a> {
         let begun = Instant::now();
-        Patience { core, begun, limit: core.member.timeouts.join, next_word: begun + WORD }
+        Patience { core, begun, limit: core.member.timeouts.join, heeds_stop: true, next_word: begun + WORD }
     }
 
     /// Waits for members who are here already: only their loss ends it.
@@ -44,10 +45,15 @@ impl<'a> Patience<'a> {
         Patience { limit: None, ..Patience::of(core) }
     }
 
+    /// Waits as [`Patience::endless`] does, and lets a request to stop wait as well: the others may have begun to run, and count on this process.
+    pub(crate) fn bound(core: &'a Core) -> Patience<'a> {
+        Patience { heeds_stop: false, ..Patience::endless(core) }
+    }
+
     /// Fails when it is time to give up; tells whether a line was logged.
     pub(crate) fn look(&mut self, missing: &dyn Fn() -> String) -> Result<bool, Error> {
         let waited = self.begun.elapsed();
-        if self.core.is_stopped() {
+        if self.heeds_stop && self.core.is_stopped() {
             return Err(Error::Interrupted);
         }
         if self.limit.is_some_and(|limit| waited >= limit) {

@@ -143,6 +143,33 @@ fn a_flag_ends_the_waiting() {
 }
 
 #[test]
+fn a_request_to_stop_is_heeded_until_others_may_count_on_this_process() {
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut all: Vec<Listener> =
+        listeners(&members(2, 1)).into_iter().map(|listener| listener.stopped_by(Arc::clone(&stop))).collect();
+    for generation in [1, 2] {
+        stop.store(false, Ordering::SeqCst);
+        let mut formed = form(&mut all, generation).into_iter().map(|forming| forming.expect("all are here"));
+        let (mut leader, mut follower) = (formed.next().expect("two"), formed.next().expect("two"));
+        stop.store(true, Ordering::SeqCst);
+        let waiting = thread::spawn(move || follower.scatter(None));
+        if generation == 1 {
+            // Nobody runs yet: the leader may go, and the follower hears of it.
+            let interrupted = leader.gather(vec![]).expect_err("the follower's part does not come");
+            assert!(matches!(interrupted, Error::Interrupted), "{interrupted}");
+            drop(leader);
+            let lost = waiting.join().expect("no panic").expect_err("the leader has gone");
+            assert!(matches!(lost, Error::PeerLost(_)), "{lost}");
+        } else {
+            // Longer than it takes to look at the flag.
+            thread::sleep(Duration::from_millis(200));
+            leader.scatter(Some(b"begin".to_vec())).expect("the follower is here");
+            assert_eq!(waiting.join().expect("no panic").expect("it waits"), b"begin");
+        }
+    }
+}
+
+#[test]
 fn a_generation_is_used_once() {
     let members = members(2, 1);
     let mut all = listeners(&members);
