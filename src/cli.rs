@@ -103,9 +103,10 @@ pub struct RunOptions {
     /// Start although another instance of the job lives, and fence that one off
     #[arg(long)]
     pub takeover: bool,
-    /// Forget the job's state, empty its tables, and compute everything anew from the sources
-    #[arg(long)]
-    pub reset: bool,
+    /// Compute a view anew from the sources, whose query may have changed, while the others stay as they are; may be given several
+    /// times. Without a view: forget the job's state, empty its tables, and compute everything anew
+    #[arg(long, value_name = "VIEW", num_args = 0..=1, default_missing_value = "")]
+    pub reset: Vec<String>,
     /// Start the job again by itself, after growing pauses, when it ends because a system outside is away
     #[arg(long)]
     pub supervise: bool,

@@ -13,7 +13,9 @@ pub use histogram::{BOUNDS, Histogram, Snapshot};
 
 use freshet_connectors::breaker::State;
 use freshet_connectors::circuit::Gauge;
+use freshet_dataflows::plan::Plan;
 
+use crate::job::Job;
 use crate::redact;
 
 /// So many of a view's newest rows are kept for show.
@@ -148,6 +150,17 @@ impl Stats {
     pub fn with_streams(mut self, names: impl Iterator<Item = String>) -> Stats {
         self.streams.extend(names.map(|name| StreamStats { name, ..StreamStats::default() }));
         self
+    }
+
+    /// Makes the numbers of a job, all zero.
+    #[must_use]
+    pub fn of(job: &Job, plan: &Plan) -> Stats {
+        let sources: Vec<String> = job.sources.iter().map(|source| source.name.clone()).collect();
+        let views: Vec<String> = plan.views.iter().map(|view| view.shown_name().to_owned()).collect();
+        let sinks = job.sinks.iter().map(|sink| (sink.name.clone(), sink.url.clone()));
+        let places = job.places().map(|place| (place.name().to_owned(), place.url.clone()));
+        let streams = plan.sources[sources.len()..].iter().map(|stream| stream.name.clone());
+        Stats::new(&sources, &views, &sinks.chain(places).collect::<Vec<_>>()).with_streams(streams)
     }
 
     /// Returns the numbers of the stream with this index among the plan's sources.

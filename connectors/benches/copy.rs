@@ -11,7 +11,7 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicr
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use freshet_connectors::postgres::PostgresSink;
 use freshet_connectors::sqlite::SqliteSink;
-use freshet_connectors::{SinkOptions, TableSink};
+use freshet_connectors::{Past, SinkOptions, TableSink};
 use freshet_model::{Column, ColumnType, Commit, TableSchema, Timestamp, ViewChanges};
 
 const START: i64 = 1_767_225_600_000_000;
@@ -33,7 +33,7 @@ fn options() -> SinkOptions {
         job: "bench".to_owned(),
         name: "db".to_owned(),
         generation: 1,
-        reset: false,
+        past: Past::Kept,
         avro: None,
         roll_bytes: 0,
         roll_interval: Duration::ZERO,

@@ -45,6 +45,7 @@ pub use error::Error;
 use format::Format;
 pub use open::{open_batch_sink, open_group_offsets, open_rejects_sink, open_source, open_table_sink, open_table_sink_keeping};
 pub use registry::RegistryOptions;
+pub use tables::{Staged, staged_job};
 
 /// What a job file says of a source, beside its URL.
 #[derive(Debug, Clone)]
@@ -80,8 +81,8 @@ pub struct SinkOptions {
     pub name: String,
     /// Number of this incarnation of the job; larger for each later one.
     pub generation: u64,
-    /// Begin anew: what the sink holds of the job counts for nothing. Tables of views are emptied, and so are the job's own rows beside them.
-    pub reset: bool,
+    /// What becomes of what the sink holds of the job.
+    pub past: Past,
     /// Rows are written in Avro, their schemas in this registry; in JSON otherwise (topics).
     pub avro: Option<RegistryOptions>,
     /// A file is closed when it has this size (lake).
@@ -90,6 +91,27 @@ pub struct SinkOptions {
     pub roll_interval: Duration,
     /// The client library's settings, verbatim.
     pub settings: BTreeMap<String, String>,
+}
+
+/// What becomes of what a sink holds of a job that starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Past {
+    /// The job goes on from it.
+    Kept,
+    /// It counts for nothing. Tables of views are emptied, and so are the job's own rows beside them.
+    Forgotten,
+    /// It counts for nothing, and the views' rows go into tables beside theirs, made anew (databases).
+    Staged,
+    /// The job goes on from it, with these views' rows in the place of those that their tables hold, unless that has been done (databases).
+    Adopting(Staged),
+}
+
+impl Past {
+    /// Tells whether the job begins anew.
+    #[must_use]
+    pub fn is_forgotten(&self) -> bool {
+        matches!(self, Past::Forgotten | Past::Staged)
+    }
 }
 
 /// A stream of records in partitions.

@@ -56,6 +56,20 @@ fn a_job_runs_when_no_command_is_named() {
 }
 
 #[test]
+fn a_reset_is_of_everything_or_of_views_that_are_named() {
+    for (line, views) in [
+        ("freshet x.toml", &[][..]),
+        ("freshet x.toml --reset", &[""]),
+        ("freshet x.toml --reset --bounded", &[""]),
+        ("freshet x.toml --reset a --reset b -w 2", &["a", "b"]),
+    ] {
+        let Command::Run(options) = parse(line).expect(line).command else { panic!("{line} is a run") };
+        assert_eq!(options.reset, views, "{line}");
+        assert_eq!(options.job.job, Some(PathBuf::from("x.toml")), "{line}");
+    }
+}
+
+#[test]
 fn commands_are_found_behind_options_for_the_log() {
     for line in
         ["freshet check x.toml", "freshet -q check", "freshet --log-format=json check", "freshet --log-format text -v check"]

@@ -17,7 +17,7 @@ use crate::http::Listener;
 use crate::job::Job;
 use crate::live::Live;
 use crate::planning;
-use crate::run;
+use crate::run::{self, Reset};
 use crate::screen::Screen;
 use crate::stats::Stats;
 use crate::summary;
@@ -27,7 +27,7 @@ pub(super) fn run(options: &RunOptions, log: &LogOptions, screen: &Arc<Screen>, 
     let plan = planning::plan(&job)?;
     planning::roles(&job, &plan)?;
     let cluster = cluster(options)?;
-    let stats = Arc::new(numbers(&job, &plan));
+    let stats = Arc::new(Stats::of(&job, &plan));
     let stop = Arc::new(AtomicBool::new(false));
     on_signal(Arc::clone(&stop), || tracing::info!("draining what has been read; Ctrl-C again gives up"))?;
     let _listener = listen(options, &job, &stats)?;
@@ -42,7 +42,7 @@ pub(super) fn run(options: &RunOptions, log: &LogOptions, screen: &Arc<Screen>, 
         bounded: options.bounded,
         state: options.state.clone(),
         takeover: options.takeover,
-        reset: options.reset,
+        reset: reset(options)?,
         supervise: options.supervise,
     };
     let outcome = run::run(job, plan, settings, Arc::clone(&stats), stop);
@@ -57,6 +57,22 @@ pub(super) fn run(options: &RunOptions, log: &LogOptions, screen: &Arc<Screen>, 
         tracing::info!(events = summary.events, seconds = summary.seconds, "stopped; everything read has been committed");
     }
     Ok(())
+}
+
+/// Reads what is to be computed anew.
+fn reset(options: &RunOptions) -> Result<Reset, Failure> {
+    let views: Vec<String> = options.reset.iter().filter(|view| !view.is_empty()).cloned().collect();
+    match options.reset.len() {
+        0 => Ok(Reset::Nothing),
+        all if views.is_empty() && all > 0 => Ok(Reset::Everything),
+        all if views.len() < all => Err(Failure::usage("--reset with and without a view", "leave one of them out")),
+        _ if options.takeover => {
+            let way_out =
+                "stop the instance that runs with Ctrl-C first: a view is computed anew up to where the job was stopped";
+            Err(Failure::usage("--reset of a view with --takeover", way_out))
+        }
+        _ => Ok(Reset::Views(views)),
+    }
 }
 
 /// Signals that follow the first one sooner than this mean the same request: `timeout` and some supervisors signal the process, and then its whole group.
@@ -90,15 +106,6 @@ fn cluster(options: &RunOptions) -> Result<Option<Cluster>, Failure> {
         return Err(Failure::usage(what, format!("count from 0: the last one is -p {}", processes - 1)));
     }
     Ok(cluster)
-}
-
-fn numbers(job: &Job, plan: &Plan) -> Stats {
-    let sources: Vec<String> = job.sources.iter().map(|source| source.name.clone()).collect();
-    let views: Vec<String> = plan.views.iter().map(|view| view.shown_name().to_owned()).collect();
-    let sinks = job.sinks.iter().map(|sink| (sink.name.clone(), sink.url.clone()));
-    let places = job.places().map(|place| (place.name().to_owned(), place.url.clone()));
-    let streams = plan.sources[sources.len()..].iter().map(|stream| stream.name.clone());
-    Stats::new(&sources, &views, &sinks.chain(places).collect::<Vec<_>>()).with_streams(streams)
 }
 
 fn listen(options: &RunOptions, job: &Job, stats: &Arc<Stats>) -> Result<Option<Listener>, Failure> {

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
+use freshet_connectors::Staged;
 use freshet_dataflows::epochs::{Checkpoint, EpochRecord, LogEntry, Start};
 use freshet_dataflows::saved::Saved;
 use freshet_model::{Epoch, Offset, PartitionId, Timestamp};
@@ -35,16 +36,27 @@ pub(super) struct Known {
 
 /// The payload of a start in the log.
 #[derive(Serialize, Deserialize)]
-struct Started {
-    known: Known,
-    start: Start,
+pub(super) struct Started {
+    pub(super) known: Known,
+    pub(super) start: Start,
 }
 
 /// The payload of a checkpoint.
 #[derive(Serialize, Deserialize)]
-struct Kept {
-    known: Known,
-    checkpoint: Checkpoint,
+pub(super) struct Kept {
+    pub(super) known: Known,
+    pub(super) checkpoint: Checkpoint,
+    /// Views that were computed anew up to here; their rows lie beside their tables until a start has put them in place.
+    pub(super) staged: Option<Staged>,
+}
+
+/// What a run reads that does no more than to read once what another one has read.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Stretch {
+    /// For each source and partition, the first offset behind it.
+    pub(super) ends: Vec<BTreeMap<PartitionId, Offset>>,
+    /// For each source, the watermark behind it.
+    pub(super) ceilings: Vec<Timestamp>,
 }
 
 /// Where a run begins, as all processes know it.
@@ -57,6 +69,8 @@ pub(super) struct Beginning {
     pub(super) saved: Vec<Saved>,
     /// What the log tells after that; the last entry is the start of this run.
     pub(super) repeat: Vec<LogEntry>,
+    /// Where the run ends, if it only reads what another has read.
+    pub(super) stretch: Option<Stretch>,
 }
 
 impl Beginning {
@@ -123,8 +137,11 @@ impl Beginning {
 /// The state as the leader has it.
 pub(super) struct Leader {
     pub(super) state: Arc<State>,
-    newest: Option<(recovery::Checkpoint, Kept)>,
-    known: Option<Known>,
+    pub(super) newest: Option<(recovery::Checkpoint, Kept)>,
+    /// What the former run said of itself.
+    pub(super) last: Option<Started>,
+    /// The first epoch that is not in the log.
+    pub(super) next: Epoch,
 }
 
 impl Leader {
@@ -133,7 +150,7 @@ impl Leader {
         let state = Arc::new(State::open(url, job, takeover)?);
         if reset {
             state.reset()?;
-            return Ok(Leader { state, newest: None, known: None });
+            return Ok(Leader { state, newest: None, last: None, next: 0 });
         }
         let newest = newest_valid(&state)?;
         let log = state.read_log(newest.as_ref().map_or(0, |(id, _)| id.epoch + 1))?;
@@ -141,8 +158,8 @@ impl Leader {
             Entry::Start { payload, .. } => Some(payload),
             Entry::Epoch { .. } => None,
         });
-        let known = last_start.map(|payload| decode::<Started>(payload, "a start in the epoch log")).transpose()?;
-        Ok(Leader { state, newest, known: known.map(|started| started.known) })
+        let last = last_start.map(|payload| decode::<Started>(payload, "a start in the epoch log")).transpose()?;
+        Ok(Leader { state, newest, last, next: log.next })
     }
 
     /// Returns what the former run read, source by source, if this is the same job but for views that have come or gone; `inputs` names for each view the
@@ -152,7 +169,7 @@ impl Leader {
         job: &Parts,
         inputs: &BTreeMap<String, BTreeSet<String>>,
     ) -> Result<Option<Vec<Option<String>>>, Error> {
-        let Some(known) = &self.known else { return Ok(None) };
+        let Some(Started { known, .. }) = &self.last else { return Ok(None) };
         let Change { allowed, refused } = compare(&known.job, job, inputs);
         if !refused.is_empty() {
             return Err(Error::Changed(refused.join("; ")));
@@ -196,12 +213,12 @@ impl Leader {
         repeat.push(LogEntry::Start(start));
         let taken_by = checkpoint.as_ref().map_or(0, |(id, _)| id.generation);
         let (checkpoint, saved) = checkpoint.map(|(_, kept)| (kept.checkpoint, kept.known.saved)).unzip();
-        Ok(Beginning { taken_by, checkpoint, saved: saved.unwrap_or_default(), repeat })
+        Ok(Beginning { taken_by, checkpoint, saved: saved.unwrap_or_default(), repeat, stretch: None })
     }
 }
 
 /// Finds the newest checkpoint that is whole.
-fn newest_valid(state: &State) -> Result<Option<(recovery::Checkpoint, Kept)>, Error> {
+pub(super) fn newest_valid(state: &State) -> Result<Option<(recovery::Checkpoint, Kept)>, Error> {
     for id in state.checkpoints()? {
         match state.verify(id) {
             Ok(manifest) => return Ok(Some((id, decode(&manifest.payload, "a checkpoint")?))),
@@ -251,7 +268,7 @@ fn entries(log: &recovery::Log, replay: &Range<Epoch>) -> Result<Vec<LogEntry>, 
 
 /// Writes the payload of a checkpoint.
 pub(super) fn payload(known: &Known, checkpoint: Checkpoint) -> Result<Vec<u8>, Error> {
-    encode(&Kept { known: known.clone(), checkpoint })
+    encode(&Kept { known: known.clone(), checkpoint, staged: None })
 }
 
 pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {

@@ -7,8 +7,8 @@ use freshet_connectors::circuit::Circuit;
 use freshet_connectors::kafka::GroupOffsets;
 use freshet_connectors::retry::Policy;
 use freshet_connectors::{
-    BatchSink, Reader, SinkOptions, Source, SourceOptions, TableSink, open_batch_sink, open_group_offsets, open_rejects_sink,
-    open_source, open_table_sink, open_table_sink_keeping,
+    BatchSink, Past, Reader, SinkOptions, Source, SourceOptions, TableSink, open_batch_sink, open_group_offsets,
+    open_rejects_sink, open_source, open_table_sink, open_table_sink_keeping,
 };
 use freshet_dataflows::epochs::pacing::Pace;
 use freshet_dataflows::epochs::watermark::Lateness;
@@ -19,6 +19,7 @@ use freshet_model::{Epoch, Offset, PartitionId, Timestamp};
 use freshet_protocol::Held;
 
 use super::begin::Beginning;
+use super::until::Until;
 use super::{Error, Options, Shared};
 use crate::job::{Job, LAST_RESORT, SinkSpec, SourceSpec};
 use crate::planning::{self, Role};
@@ -98,8 +99,8 @@ pub(super) struct Purpose<'a> {
     pub(super) generation: u64,
     /// For each source what an earlier run has read.
     pub(super) identities: Option<Vec<Option<String>>>,
-    /// Whether what the sinks hold is forgotten.
-    pub(super) reset: bool,
+    /// What becomes of what the sinks hold.
+    pub(super) past: Past,
 }
 
 /// Opens everything that this process reads and writes, fences earlier incarnations at the sinks, and finds out what they hold.
@@ -115,7 +116,9 @@ pub(super) fn connect(purpose: &Purpose<'_>, plan: Arc<Plan>) -> Result<(Connect
     let workers = (0..options.workers).map(|_| WorkerParts::default()).collect();
     let lowered = Arc::new(lower(&plan));
     let connected = Connected { plan, lowered, pace, sources: Vec::new(), tables: Vec::new(), appends: Vec::new() };
-    let mut connecting = Connecting { connected, workers, options, shared: purpose.shared, policy: job.retry, job: &job.name };
+    let is_staging = purpose.past == Past::Staged;
+    let mut connecting =
+        Connecting { connected, workers, options, shared: purpose.shared, policy: job.retry, job: &job.name, is_staging };
 
     for (index, source) in job.sources.iter().enumerate() {
         let identity = purpose.identities.as_ref().and_then(|identities| identities.get(index).cloned().flatten());
@@ -179,6 +182,24 @@ impl Connected {
         }
     }
 
+    /// Leaves out partitions that hold nothing before these ends, and all that the ends do not name.
+    pub(super) fn limit(&mut self, ends: &[BTreeMap<PartitionId, Offset>]) {
+        for (opened, ends) in self.sources.iter_mut().zip(ends) {
+            let source = opened.source.get_mut().unwrap_or_else(PoisonError::into_inner);
+            opened.partitions.retain(|partition| ends.get(partition).is_some_and(|end| *end > source.earliest(*partition)));
+        }
+    }
+
+    /// Counts the records before these ends, as far as offsets tell.
+    pub(super) fn records_before(&self, ends: &[BTreeMap<PartitionId, Offset>]) -> u64 {
+        let of = |(opened, ends): (&Opened, &BTreeMap<PartitionId, Offset>)| {
+            let source = opened.source();
+            let length = |partition| ends.get(partition).map_or(0, |end| end - source.earliest(*partition));
+            opened.partitions.iter().map(length).sum::<Offset>()
+        };
+        self.sources.iter().zip(ends).map(of).sum::<Offset>().unsigned_abs()
+    }
+
     /// Returns for each source its partitions.
     pub(super) fn partitions(&self) -> Vec<Vec<PartitionId>> {
         self.sources.iter().map(|opened| opened.partitions.clone()).collect()
@@ -194,6 +215,12 @@ impl Connected {
         };
         let starts: Vec<_> = own.iter().map(|&partition| (partition, start_of(partition))).collect();
         let reader = if own.is_empty() { None } else { Some(opened.source().reader_from(&starts)?) };
+        let until = |inner| -> Box<dyn Reader> {
+            let Some(stretch) = &begin.stretch else { return inner };
+            let ends = own.iter().filter_map(|partition| Some((*partition, *stretch.ends[index].get(partition)?))).collect();
+            Box::new(Until { inner, ends, time_column: opened.time_column })
+        };
+        let reader = reader.map(until);
         let planned = begin.planned(index, &own).collect();
         Ok(SourcePart { reader, planned, time_column: opened.time_column, since: begin.since() })
     }
@@ -225,12 +252,15 @@ struct Connecting<'a> {
     policy: Policy,
     /// The job's name.
     job: &'a str,
+    /// Whether views are computed anew beside the job: nobody follows how far that has come.
+    is_staging: bool,
 }
 
 impl Connecting<'_> {
     fn add_source(&mut self, spec: &SourceSpec, identity: Option<String>) -> Result<(), Error> {
         let options = SourceOptions { identity, ..source_options(spec, self.options.bounded) };
-        let group = if self.options.process == 0 { open_group_offsets(&spec.url, &options, self.job)? } else { None };
+        let group =
+            if self.options.process == 0 && !self.is_staging { open_group_offsets(&spec.url, &options, self.job)? } else { None };
         let source = open_source(&spec.url, options)?;
         let lateness = Lateness { delay: micros(spec.delay), idle_timeout: micros(spec.idle_timeout) };
         let (partitions, time_column) = (source.partitions().to_vec(), spec.time_column);
@@ -305,7 +335,7 @@ impl Purpose<'_> {
             job: self.job.name.clone(),
             name: name.to_owned(),
             generation: self.generation,
-            reset: self.reset,
+            past: self.past.clone(),
             avro: None,
             roll_bytes: u64::MAX,
             roll_interval: std::time::Duration::MAX,

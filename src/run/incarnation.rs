@@ -13,7 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use freshet_cluster::{Forming, Listener, Member, Role};
+use freshet_cluster::{Forming, Listener, Member, Role, Running};
+use freshet_connectors::{Past, Staged};
 use freshet_dataflows::plan::{Input, Plan, View};
 use freshet_dataflows::saved::saved;
 use freshet_model::{Epoch, Timestamp};
@@ -22,10 +23,11 @@ use freshet_recovery::Files;
 use serde::{Deserialize, Serialize};
 
 use super::begin::{Beginning, Known, Leader, decode, encode};
-use super::connect::{self, Connected, Purpose, WorkerParts};
+use super::connect::{self, Connected, WorkerParts};
 use super::parts;
+use super::reset::{self, Purpose};
 use super::workers::{self, Work};
-use super::{Error, Options, Shared};
+use super::{Error, Options, Reset, Shared};
 use crate::job::Job;
 use crate::stats::Stats;
 
@@ -35,6 +37,8 @@ struct Greeting {
     generation: u64,
     identities: Option<Vec<Option<String>>>,
     reset: bool,
+    /// Views of which the sinks are to take over what was computed anew.
+    staged: Option<Staged>,
 }
 
 /// What a sink holds, as it goes from process to process.
@@ -52,6 +56,8 @@ pub(super) struct Incarnations<'a> {
     state_url: Option<String>,
     /// Done by the first incarnation that begins.
     reset: bool,
+    /// Views that the next incarnation computes anew before it begins.
+    anew: Vec<String>,
 }
 
 impl<'a> Incarnations<'a> {
@@ -80,27 +86,61 @@ impl<'a> Incarnations<'a> {
         }
         let url = options.state.clone().unwrap_or_else(|| format!("file://data/state/{}", job.name));
         let state_url = replayable.then_some(url);
-        let reset = options.reset || !replayable;
-        Ok(Incarnations { job, plan, options, stats, stop, listener, state_url, reset })
+        let reset = options.reset == Reset::Everything || !replayable;
+        let anew = match &options.reset {
+            Reset::Views(views) if replayable && options.process == 0 => views.clone(),
+            Reset::Views(views) if !replayable => {
+                let (view, problem) = (views.join(", "), "the standard input cannot be read a second time".to_owned());
+                return Err(Error::Reset { view, problem, remedy: "put the records into a file".to_owned() });
+            }
+            _ => Vec::new(),
+        };
+        Ok(Incarnations { job, plan, options, stats, stop, listener, state_url, reset, anew })
     }
 
     /// Runs the job until it ends or fails.
+    ///
+    /// A request to stop that comes while the cluster forms ends it well: nothing has been read that would have to be committed.
     pub(super) fn next(&mut self) -> Result<(), Error> {
+        match self.prepare() {
+            Ok((work, parts, running)) => {
+                self.stats.ready.store(true, Ordering::Relaxed);
+                workers::run(work, parts, running)
+            }
+            Err(Error::Cluster(freshet_cluster::Error::Interrupted) | Error::PeerLost(_)) if self.stop.load(Ordering::SeqCst) => {
+                Ok(())
+            }
+            // What was computed anew has been put in place, and there is nothing to go on with.
+            Err(Error::Finished) if matches!(self.options.reset, Reset::Views(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Forms the cluster, opens everything, and finds out where to begin.
+    fn prepare(&mut self) -> Result<(Work, Vec<WorkerParts>, Option<Running>), Error> {
         let began = Instant::now();
         let shared = Arc::new(Shared::new(Arc::clone(self.stats), Arc::clone(self.stop)));
+        if let Some(url) = self.state_url.as_ref().filter(|_| !self.anew.is_empty()) {
+            reset::reset(&Purpose { job: self.job, plan: &self.plan, options: self.options, url, stop: self.stop }, &self.anew)?;
+            self.anew.clear();
+        }
         let mut leader = self.lead()?;
         let greeting = match &leader {
             Some(leader) => self.greet(leader)?,
-            None => Greeting { generation: Timestamp::now().0.unsigned_abs(), identities: None, reset: self.reset },
+            None => Greeting { generation: Timestamp::now().0.unsigned_abs(), reset: self.reset, ..Greeting::default() },
         };
         let (mut forming, greeting) = self.form(greeting)?;
-        let purpose = Purpose {
+        let purpose = connect::Purpose {
             job: self.job,
             options: self.options,
             shared: &shared,
             generation: greeting.generation,
             identities: greeting.identities,
-            reset: greeting.reset,
+            past: match greeting.staged {
+                _ if greeting.reset => Past::Forgotten,
+                Some(staged) => Past::Adopting(staged),
+                None => Past::Kept,
+            },
         };
         let (connected, parts) = connect::connect(&purpose, Arc::clone(&self.plan))?;
         let (job, saved) = (parts::parts(self.job), saved(&self.plan, &connected.lowered));
@@ -119,8 +159,7 @@ impl<'a> Incarnations<'a> {
             options: self.options.clone(),
             shared: Arc::clone(&shared),
         };
-        self.stats.ready.store(true, Ordering::Relaxed);
-        workers::run(work, parts, running)
+        Ok((work, parts, running))
     }
 
     /// Opens the state on process 0 of a job that keeps one.
@@ -131,7 +170,8 @@ impl<'a> Incarnations<'a> {
 
     fn greet(&self, leader: &Leader) -> Result<Greeting, Error> {
         let identities = leader.compare(&parts::parts(self.job), &self.inputs())?;
-        Ok(Greeting { generation: leader.state.generation(), identities, reset: self.reset })
+        let staged = leader.newest.as_ref().and_then(|(_, kept)| kept.staged.clone());
+        Ok(Greeting { generation: leader.state.generation(), identities, reset: self.reset, staged })
     }
 
     /// Names for each view the other views that it reads.

@@ -26,7 +26,7 @@ const MAX_WAITING: usize = 8;
 const KEPT: usize = 2;
 
 /// Names a fold in checkpoints.
-fn fold_name(fold: usize) -> String {
+pub(super) fn fold_name(fold: usize) -> String {
     format!("fold-{fold:03}")
 }
 

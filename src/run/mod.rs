@@ -17,6 +17,7 @@
 //! | `connect` | sources and sinks, opened and fenced |
 //! | `workers` | the dataflow's ways to the outside |
 //! | `reader`, `committer`, `appender`, `keep` | the threads |
+//! | `reset`, `splice`, `until` | views computed anew before the job goes on |
 //! | `ahead` | how far a reader may go while epochs are read again |
 
 mod ahead;
@@ -30,7 +31,10 @@ mod keep;
 mod numbers;
 mod parts;
 mod reader;
+mod reset;
 mod shared;
+mod splice;
+mod until;
 mod workers;
 
 use std::sync::Arc;
@@ -67,10 +71,21 @@ pub struct Options {
     pub state: Option<String>,
     /// Whether to fence off another instance of the job that lives.
     pub takeover: bool,
-    /// Whether to forget the state, and what the sinks hold.
-    pub reset: bool,
+    /// What is to be forgotten and computed anew.
+    pub reset: Reset,
     /// Whether to start again by itself when a system outside was away.
     pub supervise: bool,
+}
+
+/// What a start forgets of earlier ones.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reset {
+    /// Nothing: the job goes on.
+    Nothing,
+    /// The state, and what the sinks hold.
+    Everything,
+    /// All of these views, which are computed anew from the beginning of the sources to where the job stands.
+    Views(Vec<String>),
 }
 
 impl Options {
@@ -107,7 +122,7 @@ pub enum Error {
     Refused(#[from] freshet_protocol::Refusal),
     /// The job is not the one that its state was made by.
     #[error(
-        "the job has changed since its state was made: {0}; change it back, give the job another name, or start once with --reset to compute everything anew"
+        "the job has changed since its state was made: {0}; change it back, give the job another name, or start once with --reset VIEW to compute a view anew, or with --reset to compute everything anew"
     )]
     Changed(String),
     /// The former job has left something to be repeated.
@@ -120,6 +135,19 @@ pub enum Error {
         /// One that the former job sealed.
         to: Epoch,
     },
+    /// Views cannot be computed anew by themselves.
+    #[error("--reset {view}: {problem}; {remedy}")]
+    Reset {
+        /// The view.
+        view: String,
+        /// What stands in the way.
+        problem: String,
+        /// The way out.
+        remedy: String,
+    },
+    /// The job was asked to stop while views were computed anew.
+    #[error("stopped before the views had been computed anew: nothing has changed; start with --reset and their names once more")]
+    Unreset,
     /// The state was written by another version of the program.
     #[error("{0}; start the version that wrote it, or once with --reset to compute everything anew from the sources")]
     OtherVersion(String),
@@ -159,16 +187,19 @@ impl Error {
     #[must_use]
     pub fn class(&self) -> Class {
         match self {
-            Error::Job(_) | Error::Changed(_) | Error::Unfinished { .. } | Error::Finished => Class::Usage,
+            Error::Job(_) | Error::Changed(_) | Error::Unfinished { .. } | Error::Reset { .. } | Error::Finished => Class::Usage,
             Error::Connector(freshet_connectors::Error::Fenced { .. }) | Error::State(freshet_recovery::Error::Fenced { .. }) => {
                 Class::Fenced
             }
             Error::State(freshet_recovery::Error::Held { .. }) => Class::Held,
             Error::Connector(_) | Error::State(_) => Class::Outside,
             Error::Cluster(_) | Error::PeerLost(_) => Class::Cluster,
-            Error::Drain(_) | Error::Refused(_) | Error::OtherVersion(_) | Error::Diverged(_) | Error::Worker(_) => {
-                Class::Runtime
-            }
+            Error::Drain(_)
+            | Error::Unreset
+            | Error::Refused(_)
+            | Error::OtherVersion(_)
+            | Error::Diverged(_)
+            | Error::Worker(_) => Class::Runtime,
         }
     }
 

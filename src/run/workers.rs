@@ -156,7 +156,11 @@ fn sequencing(work: &Work) -> Sequencing {
         pace: connected.pace,
         sources: connected.sources.iter().map(|source| source.lateness).collect(),
         clock: Box::new(Timestamp::now),
-        begin: Begin { checkpoint: begin.checkpoint.clone(), repeat: begin.repeat.clone() },
+        begin: Begin {
+            checkpoint: begin.checkpoint.clone(),
+            repeat: begin.repeat.clone(),
+            ceilings: begin.stretch.as_ref().map(|stretch| stretch.ceilings.clone()),
+        },
         checkpoint_interval: state.is_some().then_some(work.checkpoint_interval),
         log: Box::new(move |activator| {
             let mut log = state.map_or_else(keep::no_log, |(state, _)| keep::log(state, activator, &recording));

@@ -15,6 +15,7 @@ mod outages;
 mod pipelines;
 mod refusals;
 mod repeats;
+mod resets;
 mod starts;
 mod state_over_http;
 mod union;

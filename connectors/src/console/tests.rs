@@ -1,5 +1,6 @@
 //! What a person sees.
 
+use crate::Past;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -30,7 +31,7 @@ fn sink() -> (ConsoleSink, Screen) {
         job: "job".to_owned(),
         name: "screen".to_owned(),
         generation: 1,
-        reset: false,
+        past: Past::Kept,
         avro: None,
         roll_bytes: 1,
         roll_interval: Duration::from_secs(1),

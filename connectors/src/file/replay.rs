@@ -13,7 +13,7 @@ use super::archive::lines;
 use super::batch_sink::file_of;
 use super::store::Store;
 use crate::letters::{Access, Letter, Place, Target};
-use crate::{Error, SinkOptions};
+use crate::{Error, Past, SinkOptions};
 
 /// A line of the ledger.
 #[derive(Serialize, Deserialize)]
@@ -44,7 +44,7 @@ impl FileTarget {
             job: job.to_owned(),
             name: "replay".to_owned(),
             generation: Timestamp::now().0.unsigned_abs(),
-            reset: false,
+            past: Past::Kept,
             avro: None,
             roll_bytes: u64::MAX,
             roll_interval: Duration::MAX,

@@ -45,7 +45,7 @@ impl Store {
         let found = claim.held()?;
         fault::point("file::progress_read", thing)?;
         match found {
-            Some(found) => store.resume(found, &claim, options.reset)?,
+            Some(found) => store.resume(found, &claim, options.past.is_forgotten())?,
             None => store.begin()?,
         }
         store.file(main)?;

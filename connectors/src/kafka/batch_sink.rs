@@ -124,7 +124,7 @@ impl KafkaBatchSink {
             Shard::new(common, self.topic_partitions[slot], Transactions::new(owner), Patience::until(&self.circuit, &self.over));
         let (sender, tasks) = unbounded();
         let (held_sender, held) = bounded(1);
-        let (failures, reset) = (self.failures.0.clone(), self.options.reset);
+        let (failures, reset) = (self.failures.0.clone(), self.options.past.is_forgotten());
         let run = move || {
             let prepared = shard.prepare(reset).map(|held| held_sender.send(held));
             if let Err(error) = prepared.and_then(|_| shard.run(&tasks)) {

@@ -30,7 +30,7 @@ use super::trouble::{Patience, Trouble, own_circuit};
 use crate::circuit::Circuit;
 use crate::letters::{Access, Letter, Place, Target};
 use crate::open::query_of;
-use crate::{Error, SinkOptions};
+use crate::{Error, Past, SinkOptions};
 
 /// librdkafka's settings: a record may be as large as any that a topic is likely to hold.
 const OWN: [(&str, &str); 2] = [("compression.type", "lz4"), ("message.max.bytes", "17825792")];
@@ -66,8 +66,8 @@ impl KafkaTarget {
         let generation = Timestamp::now().0.unsigned_abs();
         let (job, name) = (job.to_owned(), "replay".to_owned());
         let roll = (u64::MAX, Duration::MAX);
-        let (reset, avro) = (false, None);
-        let options = SinkOptions { job, name, generation, reset, avro, roll_bytes: roll.0, roll_interval: roll.1, settings };
+        let (past, avro) = (Past::Kept, None);
+        let options = SinkOptions { job, name, generation, past, avro, roll_bytes: roll.0, roll_interval: roll.1, settings };
         let ledger = Address { topic: format!("freshet.{}.replayed", options.job), ..address.clone() };
         let (config, partitions) = match access {
             Access::Read => {

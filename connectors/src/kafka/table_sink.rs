@@ -235,7 +235,7 @@ impl TableSink for KafkaTableSink {
         }
         self.views = views.to_vec();
         let mut patience = Patience::new(&self.circuit);
-        while let Err(trouble) = self.transactions.open(self.options.reset) {
+        while let Err(trouble) = self.transactions.open(self.options.past.is_forgotten()) {
             patience.bear(trouble)?;
         }
         patience.restore();

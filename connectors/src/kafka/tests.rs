@@ -19,7 +19,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::address::Address;
 use super::topic::Inquiry;
 use super::{KafkaBatchSink, KafkaSource, KafkaTableSink};
-use crate::{BatchSink, Error, Reader, SinkOptions, Source, SourceOptions, TableSink};
+use crate::{BatchSink, Error, Past, Reader, SinkOptions, Source, SourceOptions, TableSink};
 
 type Cluster = MockCluster<'static, DefaultProducerContext>;
 
@@ -68,7 +68,7 @@ fn sink_options(settings: &[(&str, &str)]) -> SinkOptions {
         job: "job".to_owned(),
         name: "out".to_owned(),
         generation: 1,
-        reset: false,
+        past: Past::Kept,
         avro: None,
         roll_bytes: 0,
         roll_interval: Duration::ZERO,

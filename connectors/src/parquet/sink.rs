@@ -43,7 +43,7 @@ impl ParquetSink {
             lake: Lake::new(path_of(url), &options)?,
             roll_bytes: options.roll_bytes,
             roll_interval: options.roll_interval,
-            reset: options.reset,
+            reset: options.past.is_forgotten(),
             format: None,
             time_column: None,
             partitions: BTreeMap::new(),

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 
 use super::hours::Hour;
 use super::{MAX_OPEN, ParquetSink};
-use crate::{BatchSink, SinkOptions};
+use crate::{BatchSink, Past, SinkOptions};
 
 const HOUR: i64 = 3_600_000_000;
 /// 2026-01-29T09:00:00Z.
@@ -24,7 +24,7 @@ fn options(generation: u64) -> SinkOptions {
         job: "job 1".to_owned(),
         name: "lake".to_owned(),
         generation,
-        reset: false,
+        past: Past::Kept,
         avro: None,
         roll_bytes: 1 << 30,
         roll_interval: Duration::from_secs(3600),

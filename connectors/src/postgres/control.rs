@@ -123,6 +123,29 @@ pub(super) fn forget<'a>(
     Ok(())
 }
 
+/// Makes what was reported of these views under the name of a staged job that of the job itself, and removes all else of the staged one.
+pub(super) fn adopt(
+    transaction: &mut Transaction<'_>,
+    owner: &Owner,
+    staged: &Owner,
+    views: &[String],
+    epoch: Option<Epoch>,
+) -> Result<(), postgres::Error> {
+    let (job, sink, from) = (&owner.job, &owner.sink, &staged.job);
+    for table in ["ledger", "late_events"] {
+        let forget = format!("DELETE FROM freshet.{table} WHERE job = $1 AND sink = $2 AND view = ANY ($3)");
+        transaction.execute(&forget, &[job, sink, &views])?;
+        let take = format!("UPDATE freshet.{table} SET job = $1 WHERE job = $4 AND sink = $2 AND view = ANY ($3)");
+        transaction.execute(&take, &[job, sink, &views, from])?;
+    }
+    let date = "UPDATE freshet.ledger SET epoch = $4 WHERE job = $1 AND sink = $2 AND view = ANY ($3)";
+    transaction.execute(date, &[job, sink, &views, &bigint(epoch.unwrap_or(0))])?;
+    for table in ["ledger", "late_events", "dead_letters", "progress"] {
+        transaction.execute(&format!("DELETE FROM freshet.{table} WHERE job = $1 AND sink = $2"), &[from, sink])?;
+    }
+    Ok(())
+}
+
 /// Reads what the database holds.
 pub(super) fn read(client: &mut impl GenericClient, owner: &Owner) -> Result<Option<Held>, postgres::Error> {
     query(client, owner, "")

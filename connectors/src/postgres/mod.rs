@@ -98,7 +98,12 @@ impl PostgresSink {
         let mut differences = Vec::new();
         let mut prepared = Vec::with_capacity(views.len());
         for view in views {
-            let table = tables::create_or_check(&mut transaction, view, &mut differences).map_err(explain)?;
+            let mut table = tables::create_or_check(&mut transaction, view, &mut differences).map_err(explain)?;
+            if self.owner.is_staging()
+                && let Some(own) = table.take()
+            {
+                table = tables::stage(&mut transaction, view, own, &mut differences).map_err(explain)?;
+            }
             prepared.extend(table.map(|table| (view.clone(), table)));
         }
         if !differences.is_empty() {
@@ -125,7 +130,25 @@ impl PostgresSink {
             control::forget(transaction, &self.owner, names).map_err(explain)?;
             return Ok(None);
         }
+        self.adopt(transaction, views, held.epoch).map_err(explain)?;
         Ok(held.epoch)
+    }
+
+    /// Takes over what a run has staged for this one, if it is still there.
+    fn adopt(
+        &self,
+        transaction: &mut Transaction<'_>,
+        views: &[(TableSchema, Table)],
+        epoch: Option<Epoch>,
+    ) -> Result<(), postgres::Error> {
+        let Some((staged, names)) = self.owner.predecessor() else { return Ok(()) };
+        if control::read(transaction, &staged)?.is_none_or(|held| held.generation != staged.generation) {
+            return Ok(());
+        }
+        for (view, table) in views.iter().filter(|(view, _)| names.contains(&view.name)) {
+            tables::adopt(transaction, view, table)?;
+        }
+        control::adopt(transaction, &self.owner, &staged, names, epoch)
     }
 
     fn changed(&self, found: &str) -> Error {

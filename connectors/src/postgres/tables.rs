@@ -9,10 +9,12 @@ use postgres::GenericClient;
 
 use super::kind::{ColumnKind, ident};
 use crate::tables::fit::{Room, TableRoom};
-use crate::tables::{Difference, only_added};
+use crate::tables::{Difference, only_added, staged_view};
 
 /// An entry of a btree index holds 2704 bytes, its header included. A longer key may be compressed enough to fit, or not.
 const MAX_KEY_BYTES: usize = 2670;
+/// The server cuts longer names off.
+const MAX_NAME_BYTES: usize = 63;
 /// From this version on a unique index can treat NULLs as equal.
 const NULLS_NOT_DISTINCT_VERSION: i32 = 150_000;
 
@@ -66,6 +68,35 @@ pub(super) fn create_or_check(
     }
     let table = check(client, view, Existing { name, oid, nulls_equal }, differences)?;
     Ok((differences.len() == before).then_some(table))
+}
+
+/// Makes an empty table beside a view's, of the same columns and indexes, for rows that take the place of the view's later.
+pub(super) fn stage(
+    client: &mut impl GenericClient,
+    view: &TableSchema,
+    table: Table,
+    differences: &mut Vec<Difference>,
+) -> Result<Option<Table>, postgres::Error> {
+    let staged = staged_view(view).name;
+    let own = staged.rsplit('.').next().unwrap_or(&staged);
+    if own.len() > MAX_NAME_BYTES {
+        let problem = format!("the name of view {} is too long to compute it anew beside its table", view.name);
+        differences.push(Difference { problem, fix: "compute the whole job anew with --reset alone".to_owned() });
+        return Ok(None);
+    }
+    let name = qualified(&staged);
+    client.batch_execute(&format!("DROP TABLE IF EXISTS {name}; CREATE TABLE {name} (LIKE {} INCLUDING ALL)", table.name))?;
+    Ok(Some(Table { name, ..table }))
+}
+
+/// Puts the rows of a view's staged table in the place of the view's.
+pub(super) fn adopt(client: &mut impl GenericClient, view: &TableSchema, table: &Table) -> Result<(), postgres::Error> {
+    let staged = qualified(&staged_view(view).name);
+    let columns = view.columns.iter().map(|column| ident(&column.name)).collect::<Vec<_>>().join(", ");
+    let name = &table.name;
+    client.batch_execute(&format!(
+        "DELETE FROM {name}; INSERT INTO {name} ({columns}) SELECT {columns} FROM {staged}; DROP TABLE {staged}"
+    ))
 }
 
 /// Refuses what no table could hold.

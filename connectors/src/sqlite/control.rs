@@ -79,6 +79,33 @@ pub(super) fn forget<'a>(connection: &Connection, owner: &Owner, views: impl Ite
     Ok(())
 }
 
+/// Makes what was reported of these views under the name of a staged job that of the job itself, and removes all else of the staged one.
+pub(super) fn adopt(
+    connection: &Connection,
+    owner: &Owner,
+    staged: &Owner,
+    views: &[String],
+    epoch: Option<Epoch>,
+) -> rusqlite::Result<()> {
+    let (job, sink, from) = (&owner.job, &owner.sink, &staged.job);
+    for table in ["freshet_ledger", LATE_EVENTS] {
+        for view in views {
+            let forget = format!("DELETE FROM {table} WHERE job = ?1 AND sink = ?2 AND view = ?3");
+            connection.execute(&forget, params![job, sink, view])?;
+            let take = format!("UPDATE {table} SET job = ?1 WHERE job = ?4 AND sink = ?2 AND view = ?3");
+            connection.execute(&take, params![job, sink, view, from])?;
+        }
+    }
+    for view in views {
+        let date = "UPDATE freshet_ledger SET epoch = ?4 WHERE job = ?1 AND sink = ?2 AND view = ?3";
+        connection.execute(date, params![job, sink, view, bigint(epoch.unwrap_or(0))])?;
+    }
+    for table in ["freshet_ledger", LATE_EVENTS, DEAD_LETTERS, "freshet_progress"] {
+        connection.execute(&format!("DELETE FROM {table} WHERE job = ?1 AND sink = ?2"), params![from, sink])?;
+    }
+    Ok(())
+}
+
 /// Moves the progress on and writes the ledger; tells whether the progress was still ours.
 pub(super) fn advance(
     connection: &Connection,

@@ -101,7 +101,12 @@ impl SqliteSink {
         let mut differences = Vec::new();
         let mut prepared = Vec::with_capacity(views.len());
         for view in views {
-            let table = tables::create_or_check(&transaction, view, &mut differences).map_err(explain)?;
+            let mut table = tables::create_or_check(&transaction, view, &mut differences).map_err(explain)?;
+            if self.owner.is_staging()
+                && let Some(own) = table.take()
+            {
+                table = Some(tables::stage(&transaction, view, own).map_err(explain)?);
+            }
             prepared.extend(table.map(|table| (view.clone(), table)));
         }
         if !differences.is_empty() {
@@ -114,11 +119,26 @@ impl SqliteSink {
         fault::point("sqlite::progress_read", &self.thing)?;
         let mut epoch = held.and_then(|held| held.epoch);
         if self.owner.forgets(held.as_ref()) {
-            control::forget(&transaction, &self.owner, views.iter().map(|view| view.name.as_str())).map_err(explain)?;
+            let emptied = views.iter().filter(|_| !self.owner.is_staging()).map(|view| view.name.as_str());
+            control::forget(&transaction, &self.owner, emptied).map_err(explain)?;
             epoch = None;
+        } else {
+            self.adopt(&transaction, views, epoch).map_err(explain)?;
         }
         transaction.commit().map_err(explain)?;
         Ok(SetUp { views: prepared, held: epoch })
+    }
+
+    /// Takes over what a run has staged for this one, if it is still there.
+    fn adopt(&self, transaction: &Connection, views: &[TableSchema], epoch: Option<Epoch>) -> rusqlite::Result<()> {
+        let Some((staged, names)) = self.owner.predecessor() else { return Ok(()) };
+        if control::read(transaction, &staged)?.is_none_or(|held| held.generation != staged.generation) {
+            return Ok(());
+        }
+        for view in views.iter().filter(|view| names.contains(&view.name)) {
+            tables::adopt(transaction, view)?;
+        }
+        control::adopt(transaction, &self.owner, &staged, names, epoch)
     }
 
     /// Applies a commit; `None` when the progress was not ours.

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::tables::fit::{Bound, Room, TableRoom};
 use crate::tables::rejects::Cell;
-use crate::tables::{Difference, only_added};
+use crate::tables::{Difference, only_added, staged_view};
 
 /// A table as its view writes into it.
 pub(super) struct Table {
@@ -61,6 +61,22 @@ pub(super) fn create_or_check(
     let columns = view.columns.iter().zip(not_null).map(room).collect();
     let room = TableRoom { columns, max_key_bytes: None };
     Ok(Some(Table { room, upsert: upsert_sql(view), delete: delete_sql(view) }))
+}
+
+/// Makes an empty table beside a view's, for rows that take the place of the view's later.
+pub(super) fn stage(connection: &Connection, view: &TableSchema, table: Table) -> rusqlite::Result<Table> {
+    let staged = staged_view(view);
+    connection.execute_batch(&format!("DROP TABLE IF EXISTS {}; {}", ident(&staged.name), create_sql(&staged)))?;
+    Ok(Table { upsert: upsert_sql(&staged), delete: delete_sql(&staged), ..table })
+}
+
+/// Puts the rows of a view's staged table in the place of the view's.
+pub(super) fn adopt(connection: &Connection, view: &TableSchema) -> rusqlite::Result<()> {
+    let (name, staged) = (ident(&view.name), ident(&staged_view(view).name));
+    let columns = names(view, 0..view.columns.len());
+    connection.execute_batch(&format!(
+        "DELETE FROM {name}; INSERT INTO {name} ({columns}) SELECT {columns} FROM {staged}; DROP TABLE {staged}"
+    ))
 }
 
 fn create_sql(view: &TableSchema) -> String {

@@ -3,12 +3,15 @@
 pub(crate) mod fit;
 mod owner;
 pub(crate) mod rejects;
+mod staging;
 
 use freshet_model::{Epoch, TableSchema};
 
 use crate::Error;
 
 pub(crate) use owner::{Held, Owner};
+pub(crate) use staging::staged_view;
+pub use staging::{Staged, staged_job};
 
 /// What a preparation made of the views, and found.
 pub(crate) struct SetUp<T> {

@@ -3,7 +3,8 @@
 use freshet_model::Epoch;
 
 use super::rejects::{SHORT_PAYLOAD_BYTES, without_nul};
-use crate::{Error, SinkOptions};
+use super::staging::{Staged, staged_job};
+use crate::{Error, Past, SinkOptions};
 
 /// One start of a job, as the writer of a sink's rows.
 #[derive(Debug, Clone)]
@@ -11,8 +12,8 @@ pub(crate) struct Owner {
     pub(crate) job: String,
     pub(crate) sink: String,
     pub(crate) generation: i64,
-    /// Whether what earlier starts have left counts for nothing.
-    pub(crate) reset: bool,
+    /// What becomes of what earlier starts have left.
+    pub(crate) past: Past,
     /// So much of a dead letter's record is kept.
     pub(crate) max_payload_bytes: usize,
 }
@@ -32,7 +33,7 @@ impl Owner {
             return Err(Error::setup(thing, "the generation does not fit into 64 bits with a sign", "use a smaller number"));
         };
         let (job, sink) = (without_nul(&options.job), without_nul(&options.name));
-        Ok(Owner { job, sink, generation, reset: options.reset, max_payload_bytes: SHORT_PAYLOAD_BYTES })
+        Ok(Owner { job, sink, generation, past: options.past.clone(), max_payload_bytes: SHORT_PAYLOAD_BYTES })
     }
 
     /// Refuses to go on if a newer start has the rows.
@@ -48,8 +49,20 @@ impl Owner {
         ))
     }
 
+    /// Returns the run that has staged what this one is to take over, with its views.
+    pub(crate) fn predecessor(&self) -> Option<(Owner, &[String])> {
+        let Past::Adopting(Staged { generation, views }) = &self.past else { return None };
+        let generation = i64::try_from(*generation).ok()?;
+        Some((Owner { job: staged_job(&self.job), generation, ..self.clone() }, views))
+    }
+
+    /// Tells whether rows go into tables beside the views'.
+    pub(crate) fn is_staging(&self) -> bool {
+        self.past == Past::Staged
+    }
+
     /// Tells whether what is held is to be removed: it is not when this start prepares a second time, for then it is its own.
     pub(crate) fn forgets(&self, held: Option<&Held>) -> bool {
-        self.reset && held.is_none_or(|held| held.generation < self.generation)
+        self.past.is_forgotten() && held.is_none_or(|held| held.generation < self.generation)
     }
 }

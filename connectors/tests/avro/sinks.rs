@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::*;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use freshet_connectors::kafka::{KafkaBatchSink, KafkaTableSink};
-use freshet_connectors::{BatchSink, SinkOptions, TableSink};
+use freshet_connectors::{BatchSink, Past, SinkOptions, TableSink};
 use freshet_harness::registry::Registry;
 use freshet_model::{Commit, TableSchema, Timestamp, ViewChanges};
 
@@ -16,7 +16,7 @@ fn sink_options(name: &str) -> SinkOptions {
         job: "job".to_owned(),
         name: name.to_owned(),
         generation: 1,
-        reset: false,
+        past: Past::Kept,
         avro,
         roll_bytes: 0,
         roll_interval: Duration::ZERO,

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use fail::FailScenario;
-use freshet_connectors::{BatchSink, Error, SinkOptions};
+use freshet_connectors::{BatchSink, Error, Past, SinkOptions};
 
 use super::support::{lake, list, newest_manifest, options, put, row, seen, staged, start};
 
@@ -53,7 +53,7 @@ fn a_reset_leads_out_of_a_damaged_manifest() {
     let lake = lake();
     leave_parts(lake.path());
     fs::write(newest_manifest(lake.path()), "torn").unwrap();
-    let (mut sink, held) = start(lake.path(), SinkOptions { reset: true, ..options(2) }).unwrap();
+    let (mut sink, held) = start(lake.path(), SinkOptions { past: Past::Forgotten, ..options(2) }).unwrap();
     assert!(held.is_empty() && staged(lake.path()).is_empty());
     put(&mut sink, 7).unwrap();
     sink.close().unwrap();
@@ -101,8 +101,8 @@ fn another_job_whose_files_would_have_the_same_names_is_refused() {
     let _scenario = FailScenario::setup();
     let lake = lake();
     start(lake.path(), SinkOptions { job: "a b".to_owned(), ..options(1) }).unwrap();
-    for reset in [false, true] {
-        let error = start(lake.path(), SinkOptions { job: "a:b".to_owned(), reset, ..options(2) }).map(|_| ()).unwrap_err();
+    for past in [Past::Kept, Past::Forgotten] {
+        let error = start(lake.path(), SinkOptions { job: "a:b".to_owned(), past, ..options(2) }).map(|_| ()).unwrap_err();
         assert!(error.to_string().contains("'a b'"), "{error}");
     }
 }

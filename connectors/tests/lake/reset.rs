@@ -1,7 +1,7 @@
 //! Beginning anew: what the lake holds of the job's partitions goes, and nothing else.
 
 use fail::FailScenario;
-use freshet_connectors::{BatchSink, SinkOptions};
+use freshet_connectors::{BatchSink, Past, SinkOptions};
 
 use super::support::{lake, list, open, options, put, row, seen, staged, start, table};
 
@@ -23,7 +23,7 @@ fn a_reset_removes_the_files_of_these_partitions_of_this_sink_only() {
     fill("job", 2, 3);
     fill("x-job", 0, 4);
     assert_eq!((seen(lake.path()), staged(lake.path()).len()), (vec![1, 2, 3, 4], 3));
-    let (mut sink, held) = start(lake.path(), SinkOptions { reset: true, ..options(2) }).unwrap();
+    let (mut sink, held) = start(lake.path(), SinkOptions { past: Past::Forgotten, ..options(2) }).unwrap();
     assert!(held.is_empty());
     assert_eq!((seen(lake.path()), staged(lake.path()).len()), (vec![3, 4], 1));
     sink.write(1, 0, &row(5)).unwrap();
@@ -43,7 +43,7 @@ fn a_reset_that_was_cut_off_is_completed_by_the_next_start() {
     put(&mut sink, 1).unwrap();
     sink.close().unwrap();
     fail::cfg("lake::half_reset", "return").unwrap();
-    assert!(start(lake.path(), SinkOptions { reset: true, ..options(2) }).is_err());
+    assert!(start(lake.path(), SinkOptions { past: Past::Forgotten, ..options(2) }).is_err());
     assert!(start(lake.path(), options(3)).is_err(), "the reset goes on, and is cut off again");
     fail::remove("lake::half_reset");
     let (mut sink, held) = start(lake.path(), options(4)).unwrap();

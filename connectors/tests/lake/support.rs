@@ -9,7 +9,7 @@ use std::time::Duration;
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::Int64Type;
 use freshet_connectors::parquet::ParquetSink;
-use freshet_connectors::{BatchSink, Error, SinkOptions};
+use freshet_connectors::{BatchSink, Error, Past, SinkOptions};
 use freshet_model::{Column, ColumnType, Epoch, PartitionId, TableSchema};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tempfile::TempDir;
@@ -33,7 +33,7 @@ pub(crate) fn options(generation: u64) -> SinkOptions {
         job: "job".to_owned(),
         name: "lake".to_owned(),
         generation,
-        reset: false,
+        past: Past::Kept,
         avro: None,
         roll_bytes: 1 << 30,
         roll_interval: Duration::from_secs(3600),

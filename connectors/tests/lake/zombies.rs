@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fail::FailScenario;
-use freshet_connectors::{BatchSink, Error, SinkOptions};
+use freshet_connectors::{BatchSink, Error, Past, SinkOptions};
 
 use super::support::{POINTS, lake, list, options, put, row, seen, staged, start};
 
@@ -54,8 +54,8 @@ fn a_start_of_an_older_generation_is_refused() {
     let _scenario = FailScenario::setup();
     let lake = lake();
     start(lake.path(), options(2)).unwrap();
-    for reset in [false, true] {
-        let error = start(lake.path(), SinkOptions { reset, ..options(1) }).map(|_| ()).unwrap_err();
+    for past in [Past::Kept, Past::Forgotten] {
+        let error = start(lake.path(), SinkOptions { past, ..options(1) }).map(|_| ()).unwrap_err();
         assert!(matches!(error, Error::Fenced { .. }), "{error}");
     }
 }
@@ -73,7 +73,7 @@ fn an_equal_generation_is_not_a_newer_one() {
 }
 
 /// What happens when, as an older generation comes to a step of a commit, a newer one starts, replays, and ends; and the older one then goes on.
-fn overtaken(point: &str, reset: bool) {
+fn overtaken(point: &str, past: Past) {
     let _scenario = FailScenario::setup();
     let lake = lake();
     let (mut old, _) = start(lake.path(), SinkOptions { roll_interval: Duration::MAX, ..options(1) }).unwrap();
@@ -82,12 +82,12 @@ fn overtaken(point: &str, reset: bool) {
     old.write(4, 1, &row(104)).unwrap();
     old.seal(4).unwrap();
     let (root, begun) = (lake.path().to_path_buf(), Arc::new(AtomicBool::new(false)));
-    let once = Arc::clone(&begun);
+    let (once, theirs) = (Arc::clone(&begun), past.clone());
     let overtake = move || {
         if once.swap(true, Ordering::SeqCst) {
             return;
         }
-        let (mut new, held) = start(&root, SinkOptions { reset, ..options(2) }).unwrap();
+        let (mut new, held) = start(&root, SinkOptions { past: theirs.clone(), ..options(2) }).unwrap();
         let lacks = |partition, epoch| held.get(&partition).is_none_or(|held| *held < epoch);
         for epoch in 1..=4 {
             if lacks(0, epoch) {
@@ -99,22 +99,22 @@ fn overtaken(point: &str, reset: bool) {
         }
         new.seal(4).unwrap();
         new.close().unwrap();
-        assert_eq!(seen(&root), [1, 2, 3, 4, 104], "{}", if reset { "with reset" } else { "without" });
+        assert_eq!(seen(&root), [1, 2, 3, 4, 104], "{}", if theirs.is_forgotten() { "with reset" } else { "without" });
     };
     fail::cfg_callback(point, overtake).unwrap();
     let result = old.close();
     assert!(begun.load(Ordering::SeqCst), "{point} was not reached");
-    assert!(matches!(result, Err(Error::Fenced { .. })), "{point}, reset {reset}: {result:?}");
-    assert_eq!(seen(lake.path()), [1, 2, 3, 4, 104], "{point}, reset {reset}");
+    assert!(matches!(result, Err(Error::Fenced { .. })), "{point}, {past:?}: {result:?}");
+    assert_eq!(seen(lake.path()), [1, 2, 3, 4, 104], "{point}, {past:?}");
     fail::remove(point);
     start(lake.path(), options(3)).unwrap().0.close().unwrap();
-    assert_eq!(seen(lake.path()), [1, 2, 3, 4, 104], "{point}, reset {reset}");
-    assert!(staged(lake.path()).is_empty(), "{point}, reset {reset}");
+    assert_eq!(seen(lake.path()), [1, 2, 3, 4, 104], "{point}, {past:?}");
+    assert!(staged(lake.path()).is_empty(), "{point}, {past:?}");
 }
 
 #[test]
 fn a_generation_that_sleeps_at_any_step_while_a_newer_one_lives_repeats_nothing() {
     if fail::has_failpoints() {
-        POINTS.iter().for_each(|point| [false, true].iter().for_each(|&reset| overtaken(point, reset)));
+        POINTS.iter().for_each(|point| [Past::Kept, Past::Forgotten].into_iter().for_each(|past| overtaken(point, past)));
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use freshet_connectors::kafka::{KafkaBatchSink, KafkaSource};
-use freshet_connectors::{BatchSink, SinkOptions, Source, SourceOptions};
+use freshet_connectors::{BatchSink, Past, SinkOptions, Source, SourceOptions};
 use freshet_harness::kafka::{Kafka, SECURE_PASSWORD, SECURE_USER};
 use freshet_model::{Batch, Column, TableSchema};
 
@@ -50,7 +50,7 @@ fn rows_go_to_a_secure_topic_and_come_back_and_strangers_are_refused() {
         job: "job".to_owned(),
         name: "out".to_owned(),
         generation: 1,
-        reset: false,
+        past: Past::Kept,
         avro: None,
         roll_bytes: 0,
         roll_interval: Duration::ZERO,

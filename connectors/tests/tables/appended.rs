@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use freshet_connectors::postgres::PostgresSink;
 use freshet_connectors::sqlite::SqliteSink;
-use freshet_connectors::{SinkOptions, TableSink, open_table_sink};
+use freshet_connectors::{Past, SinkOptions, TableSink, open_table_sink};
 use freshet_model::{Column, ColumnType, Commit, Reason, TableSchema, ViewChanges};
 
 use crate::cluster::Database;
@@ -65,7 +65,7 @@ fn all_rows_stay_once(place: Place<'_>) {
     assert_eq!(sink.commit(&added(2, &ids(0..10))).unwrap(), [], "the epoch is there");
     sink.commit(&added(3, &ids(0..1))).unwrap();
     assert_eq!((place.state)(), "20021 20000 199990090 3");
-    let mut sink = place.start(SinkOptions { reset: true, ..options(3) });
+    let mut sink = place.start(SinkOptions { past: Past::Forgotten, ..options(3) });
     assert_eq!(sink.prepare(&tables).unwrap(), None);
     sink.commit(&added(1, &ids(0..3))).unwrap();
     assert_eq!((place.state)(), "3 3 3 1");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use arrow::array::{
     ArrayRef, BooleanArray, Decimal128Array, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
-use freshet_connectors::SinkOptions;
+use freshet_connectors::{Past, SinkOptions};
 use freshet_model::{Column, ColumnType, Commit, LateEvent, LedgerRow, TableSchema, Timestamp, ViewChanges};
 
 /// Midnight of 2026-01-01.
@@ -48,7 +48,7 @@ pub(crate) fn options(generation: u64) -> SinkOptions {
         job: "it's a job".to_owned(),
         name: "db".to_owned(),
         generation,
-        reset: false,
+        past: Past::Kept,
         avro: None,
         roll_bytes: 0,
         roll_interval: Duration::ZERO,

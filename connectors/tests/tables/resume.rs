@@ -1,6 +1,6 @@
 //! A new start of a job goes on where the last one ended, or begins anew when it is told to.
 
-use freshet_connectors::{Error, SinkOptions, TableSink, open_table_sink};
+use freshet_connectors::{Error, Past, SinkOptions, Staged, TableSink, open_table_sink, staged_job};
 use freshet_model::{DeadLetter, Reason};
 
 use crate::cluster::Database;
@@ -84,7 +84,7 @@ fn begins_anew(mut place: Place<'_>) {
     sink.prepare(&[view("v")]).unwrap();
     (1..5).for_each(|epoch| assert_eq!(sink.commit(&next(epoch)).unwrap(), []));
     drop(sink);
-    let mut sink = place.open(SinkOptions { reset: true, ..options(2) });
+    let mut sink = place.open(SinkOptions { past: Past::Forgotten, ..options(2) });
     assert_eq!(sink.prepare(&[view("v")]).unwrap(), None);
     assert_eq!((place.count("v"), place.count("late_events"), place.count("dead_letters"), place.read()), (0, 1, 1, 0));
     sink.commit(&next(1)).unwrap();
@@ -93,6 +93,41 @@ fn begins_anew(mut place: Place<'_>) {
     assert_eq!((place.count("v"), place.count("late_events"), place.read()), (2, 3, 30));
     neighbour.commit(&next(10)).unwrap();
     assert_eq!(place.count("ledger"), 2, "another sink keeps what it has");
+}
+
+fn takes_over_what_was_computed_anew(mut place: Place<'_>) {
+    let mut sink = place.start(1);
+    sink.prepare(&[view("v"), view("w")]).unwrap();
+    (1..5).for_each(|epoch| assert_eq!(sink.commit(&next(epoch)).unwrap(), []));
+    drop(sink);
+    let staging = |generation| SinkOptions { job: staged_job(&options(1).job), past: Past::Staged, ..options(generation) };
+    // A run that does not come to its end.
+    let mut cut_off = place.open(staging(2));
+    cut_off.prepare(&[view("v")]).unwrap();
+    cut_off.commit(&next(1)).unwrap();
+    drop(cut_off);
+    let adopting = |generation, of| SinkOptions {
+        past: Past::Adopting(Staged { generation: of, views: vec!["v".to_owned()] }),
+        ..options(generation)
+    };
+    assert_eq!(place.open(adopting(3, 1)).prepare(&[view("v"), view("w")]).unwrap(), Some(4));
+    assert_eq!((place.count("v"), place.read()), (4, 110), "of another generation nothing is taken");
+
+    let mut anew = place.open(staging(4));
+    assert_eq!(anew.prepare(&[view("v")]).unwrap(), None, "it begins anew");
+    (7..9).for_each(|epoch| assert_eq!(anew.commit(&next(epoch)).unwrap(), []));
+    drop(anew);
+    assert_eq!(place.count("v"), 4, "the rows of before are there until they are replaced");
+    for generation in [5, 6] {
+        let mut sink = place.open(adopting(generation, 4));
+        assert_eq!(sink.prepare(&[view("v"), view("w")]).unwrap(), Some(4), "the job stands where it stood");
+        assert_eq!((place.count("v"), place.count("late_events"), place.read()), (2, 2, 150));
+        assert_eq!((place.count("progress"), place.count("ledger")), (1, 1), "nothing else is left of the run");
+    }
+    let mut sink = place.open(adopting(7, 4));
+    sink.prepare(&[view("v"), view("w")]).unwrap();
+    sink.commit(&next(5)).unwrap();
+    assert_eq!((place.count("v"), place.read()), (3, 200), "and the job goes on");
 }
 
 fn on_postgres(test: fn(Place<'_>)) {
@@ -118,6 +153,16 @@ fn postgres_goes_on_from_the_epoch_that_it_holds() {
 #[test]
 fn sqlite_goes_on_from_the_epoch_that_it_holds() {
     on_sqlite(goes_on);
+}
+
+#[test]
+fn postgres_takes_over_what_was_computed_anew() {
+    on_postgres(takes_over_what_was_computed_anew);
+}
+
+#[test]
+fn sqlite_takes_over_what_was_computed_anew() {
+    on_sqlite(takes_over_what_was_computed_anew);
 }
 
 #[test]

@@ -128,7 +128,7 @@ fn a_reset_forgets_the_epoch_and_keeps_the_records() {
     sink.seal(9).expect("sealed");
     sink.close().expect("closed");
     let mut options = sink_options(2, &[NEVER]);
-    options.reset = true;
+    options.past = freshet_connectors::Past::Forgotten;
     let (mut sink, held) = batch_sink(broker, "reset", options, &[0]);
     assert!(held.is_empty(), "{held:?}");
     sink.write(1, 0, &rows([1])).expect("written");

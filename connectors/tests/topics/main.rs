@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use freshet_connectors::kafka::{KafkaBatchSink, KafkaTableSink};
-use freshet_connectors::{BatchSink, SinkOptions, TableSink};
+use freshet_connectors::{BatchSink, Past, SinkOptions, TableSink};
 use freshet_model::{Column, Commit, Epoch, TableSchema, Timestamp, ViewChanges};
 
 use broker::Broker;
@@ -44,7 +44,7 @@ fn sink_options(generation: u64, settings: &[(&str, &str)]) -> SinkOptions {
         job: "job".to_owned(),
         name: "out".to_owned(),
         generation,
-        reset: false,
+        past: Past::Kept,
         avro: None,
         roll_bytes: 0,
         roll_interval: Duration::ZERO,

@@ -22,6 +22,9 @@ pub struct Begin {
     pub checkpoint: Option<Checkpoint>,
     /// What the epoch log tells after that; the last entry is the start of this run.
     pub repeat: Vec<LogEntry>,
+    /// For each source what its watermark never exceeds, in a run that reads once more what another has read up to there: no window is closed
+    /// here that is open there.
+    pub ceilings: Option<Vec<Timestamp>>,
 }
 
 /// Reads of a source differ from what the epoch log says of them.
@@ -54,6 +57,7 @@ pub(super) struct Sequence {
     repeat: VecDeque<LogEntry>,
     /// When the epochs that are to be repeated, and are not cut yet, were cut.
     repeat_times: VecDeque<Timestamp>,
+    ceilings: Option<Vec<Timestamp>>,
     checkpoints: Checkpoints,
 }
 
@@ -101,6 +105,7 @@ impl Sequence {
             last_epoch: None,
             repeat: begin.repeat.into(),
             repeat_times,
+            ceilings: begin.ceilings,
             checkpoints: Checkpoints { interval, last: now, epoch: None, taken: None },
         };
         sequence.begin_runs();
@@ -198,7 +203,11 @@ impl Sequence {
             self.watermarks[cut.source].observe(cut, processing_time);
             self.ends[cut.source].insert(cut.partition, cut.end);
         }
-        self.watermarks.iter_mut().map(|watermark| watermark.advance(processing_time)).collect()
+        let reached = self.watermarks.iter_mut().map(|watermark| watermark.advance(processing_time));
+        match &self.ceilings {
+            None => reached.collect(),
+            Some(ceilings) => reached.zip(ceilings).map(|(reached, &ceiling)| reached.min(ceiling)).collect(),
+        }
     }
 
     /// Takes in the starts of runs that come next in the log.
@@ -288,7 +297,7 @@ mod tests {
 
     fn sequence() -> Sequence {
         let repeat = vec![start(0)];
-        Sequence::new(Pace::default(), &[LATENESS], None, Begin { checkpoint: None, repeat }, Timestamp(0))
+        Sequence::new(Pace::default(), &[LATENESS], None, Begin { repeat, ..Begin::default() }, Timestamp(0))
     }
 
     fn report(start: i64, end: i64, time: i64, progress: Progress) -> Report {
@@ -337,6 +346,21 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_reads_again_what_another_has_read_closes_no_window_that_is_open_there() {
+        let begin = Begin { repeat: vec![start(0)], ceilings: Some(vec![Timestamp(480)]), ..Begin::default() };
+        let mut sequence = begun(begin);
+        for (epoch, offset, progress, watermark) in [(0, -30, Progress::Behind(1), 460), (1, 0, Progress::Finished, 480)] {
+            sequence.advance_report(epoch, Report::Pending);
+            sequence.maybe_cut(Timestamp(5_000 * (epoch.cast_signed() + 1)), epoch, epoch).expect("pending and old enough");
+            sequence.advance_report(epoch, report(0, 1, 500 + offset, progress));
+            assert_eq!(seal(&mut sequence, epoch + 1).expect("complete").seal.watermarks[0], Timestamp(watermark));
+        }
+        let tick = sequence.maybe_cut(Timestamp(10_001), 2, 2).expect("the last epoch is cut at once");
+        assert!(tick.last);
+        assert!(seal(&mut sequence, 3).is_some() && sequence.maybe_checkpoint(3).is_some() && sequence.is_done());
+    }
+
+    #[test]
     fn a_stopped_run_takes_what_was_read_and_closes_nothing() {
         let mut sequence = sequence();
         sequence.advance_report(0, Report::Pending);
@@ -361,7 +385,7 @@ mod tests {
 
     #[test]
     fn a_run_repeats_the_log_and_then_knows_what_the_first_one_knew() {
-        let mut first = begun(Begin { checkpoint: None, repeat: vec![start(0)] });
+        let mut first = begun(Begin { repeat: vec![start(0)], ..Begin::default() });
         let mut log = vec![start(0)];
         let mut checkpoint = None;
         for step_number in 0..9 {
@@ -376,7 +400,7 @@ mod tests {
             let begin = checkpoint.as_ref().map_or(0, |checkpoint: &Checkpoint| checkpoint.epoch + 1);
             let mut repeat = entries.to_vec();
             repeat.push(start(1_000_000));
-            let mut second = begun(Begin { checkpoint, repeat });
+            let mut second = begun(Begin { checkpoint, repeat, ceilings: None });
             for epoch in begin..9 {
                 let tick = second.maybe_cut(Timestamp(2_000_000), 0, 0);
                 let tick = tick.or_else(|_| second.maybe_cut(Timestamp(2_000_000), epoch, epoch)).expect("repeated at once");
@@ -396,7 +420,7 @@ mod tests {
     fn a_source_that_brings_something_else_the_second_time_is_noticed() {
         let mut first = sequence();
         let log = vec![start(0), LogEntry::Epoch(step(&mut first, 10_000, 0)), start(20_000)];
-        let mut second = begun(Begin { checkpoint: None, repeat: log });
+        let mut second = begun(Begin { repeat: log, ..Begin::default() });
         second.maybe_cut(Timestamp(30_000), 0, 0).expect("repeated at once");
         second.advance_report(0, report(0, 2, 500, Progress::AtEnd));
         let Divergence(said) = second.maybe_seal(1).expect_err("one record more");
@@ -405,7 +429,7 @@ mod tests {
 
     #[test]
     fn a_run_ends_with_a_checkpoint_of_its_last_epoch() {
-        let mut sequence = begun(Begin { checkpoint: None, repeat: vec![start(0)] });
+        let mut sequence = begun(Begin { repeat: vec![start(0)], ..Begin::default() });
         sequence.advance_report(0, Report::Stop);
         let record = step(&mut sequence, 5_000, 0);
         assert!(record.seal.checkpoint, "of epoch 1");

@@ -373,7 +373,11 @@ fn sequencer(shared: &Arc<Shared>) -> Options {
         pace: Pace { min: Duration::ZERO, catch_up: Duration::ZERO, ..Pace::default() },
         sources: vec![Lateness { delay: DELAY, idle_timeout: i64::MAX }; shared.streams.len()],
         clock: Box::new(move || Timestamp(clock.fetch_add(tick, Ordering::Relaxed))),
-        begin: Begin { checkpoint: shared.checkpoint.as_ref().map(|(known, _)| known.clone()), repeat: shared.repeat.clone() },
+        begin: Begin {
+            checkpoint: shared.checkpoint.as_ref().map(|(known, _)| known.clone()),
+            repeat: shared.repeat.clone(),
+            ceilings: None,
+        },
         log: Box::new(move |_| Outlet { send, finished: Box::new(move || durable.load(Ordering::Relaxed)) }),
         checkpoint_interval: Some(Duration::from_millis(5)),
         checkpointed,

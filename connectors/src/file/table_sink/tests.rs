@@ -1,5 +1,6 @@
 //! What the files of both sinks hold after commits, failures, crashes and newer starts.
 
+use crate::Past;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
@@ -19,7 +20,7 @@ fn options() -> SinkOptions {
         job: "job".to_owned(),
         name: "out".to_owned(),
         generation: 1,
-        reset: false,
+        past: Past::Kept,
         avro: None,
         roll_bytes: 1 << 20,
         roll_interval: Duration::from_secs(60),
@@ -201,7 +202,7 @@ fn the_next_start_cuts_off_what_was_not_committed_and_goes_on() {
         (1, 1)
     );
     drop(sink);
-    let mut anew = views(folder.path(), SinkOptions { reset: true, ..of(3) });
+    let mut anew = views(folder.path(), SinkOptions { past: Past::Forgotten, ..of(3) });
     assert_eq!(anew.prepare(&[table()]).unwrap(), None);
     anew.commit(&commit(1, &["/d"], &[])).unwrap();
     assert_eq!(anew.prepare(&[table()]).unwrap(), Some(1), "what this start has written stays");
