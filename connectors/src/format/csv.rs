@@ -26,7 +26,8 @@ pub(crate) struct Header {
 /// A line that is taken apart.
 #[derive(Debug)]
 pub(super) struct Line {
-    delimiter: u8,
+    /// Built once: that takes longer than a line does.
+    reader: Box<csv_core::Reader>,
     header: Arc<Header>,
     /// The values of a record, one behind the other.
     bytes: Vec<u8>,
@@ -37,7 +38,9 @@ pub(super) struct Line {
 impl Line {
     /// Prepares for lines with this delimiter.
     pub(super) fn new(delimiter: u8) -> Line {
-        Line { delimiter, header: Arc::new(Header { slots: Vec::new() }), bytes: Vec::new(), ends: Vec::new() }
+        // A carriage return at the end of the line has been taken away; any other belongs to its value.
+        let reader = Box::new(ReaderBuilder::new().delimiter(delimiter).terminator(Terminator::Any(b'\n')).build());
+        Line { reader, header: Arc::new(Header { slots: Vec::new() }), bytes: Vec::new(), ends: Vec::new() }
     }
 
     /// Says which values the lines to come have.
@@ -93,12 +96,11 @@ impl Line {
     fn split(&mut self, line: &[u8]) -> bool {
         self.bytes.resize(line.len(), 0);
         self.ends.resize(line.len() + 1, 0);
-        // A carriage return at the end of the line has been taken away; any other belongs to its value.
-        let mut reader = ReaderBuilder::new().delimiter(self.delimiter).terminator(Terminator::Any(b'\n')).build();
+        self.reader.reset();
         let (mut read, mut written, mut ended) = (0, 0, 0);
         loop {
             let (result, more_read, more_written, more_ended) =
-                reader.read_record(&line[read..], &mut self.bytes[written..], &mut self.ends[ended..]);
+                self.reader.read_record(&line[read..], &mut self.bytes[written..], &mut self.ends[ended..]);
             read += more_read;
             written += more_written;
             ended += more_ended;
