@@ -5,7 +5,7 @@
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::stats::{BOUNDS, SinkStats, Snapshot, SourceStats, Stats, StreamStats, ViewStats};
+use crate::stats::{BOUNDS, SinkStats, Snapshot, SourceStats, Stats, StreamStats, TableStats, ViewStats};
 
 /// The media type of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -29,10 +29,29 @@ const SOURCES: [(&str, &str, &str, Read<SourceStats>); 7] = [
 ];
 
 /// The same of each stream that is made from others.
-const STREAMS: [(&str, &str, &str, Read<StreamStats>); 3] = [
+const STREAMS: [(&str, &str, &str, Read<StreamStats>); 4] = [
     ("duplicates_total", "counter", "Records that the stream left out because they repeat another.", |s| count(&s.duplicates)),
     ("stream_late_records_total", "counter", "Records that came too late to be told from repeats.", |s| count(&s.late)),
+    ("unmatched_records_total", "counter", "Records that the stream left out because a table has no row for them.", |s| {
+        count(&s.unmatched)
+    }),
     ("remembered_keys", "gauge", "Keys whose repeats the stream would know.", |s| count(&s.keys)),
+];
+
+/// The same of each table.
+const TABLES: [(&str, &str, &str, Read<TableStats>); 5] = [
+    ("table_version", "gauge", "The newest version of the table.", |t| count(&t.version)),
+    ("table_rows", "gauge", "The rows of the newest version.", |t| count(&t.rows)),
+    (
+        "table_changed_seconds",
+        "gauge",
+        "When this process made a version of the table last, as Unix time; 0 if it has made none.",
+        |t| time(&t.changed),
+    ),
+    ("table_checked_seconds", "gauge", "When the table was last read and found to be the newest version, as Unix time.", |t| {
+        time(&t.checked)
+    }),
+    ("table_failures_total", "counter", "Attempts to read the table that failed.", |t| count(&t.failures)),
 ];
 
 /// The same of each view.
@@ -78,6 +97,7 @@ pub fn text(job: &str, stats: &Stats) -> String {
     }
     family(&mut out, &SOURCES, &stats.sources, |s| [job, Label("source", &s.name)]);
     family(&mut out, &STREAMS, &stats.streams, |s| [job, Label("stream", &s.name)]);
+    family(&mut out, &TABLES, &stats.tables, |t| [job, Label("table", &t.name)]);
     family(&mut out, &VIEWS, &stats.views, |v| [job, Label("view", &v.name)]);
     family(&mut out, &SINKS, &stats.sinks, |s| [job, Label("sink", &s.name)]);
     for (name, help, read) in [

@@ -6,9 +6,9 @@
 use std::ops::Range;
 
 use freshet_dataflows::plan::{Input, Plan, SourcePlan};
-use freshet_dataflows::sql::{self, PlanError, ViewDefinition};
+use freshet_dataflows::sql::{self, Inputs, PlanError, ViewDefinition};
 
-use crate::job::{self, Job, SinkSpec};
+use crate::job::{self, Job, SinkSpec, TableSpec};
 
 /// How a sink is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +37,8 @@ pub fn plan(job: &Job) -> Result<Plan, job::Error> {
         emit: view.emit,
         late: view.late,
     });
-    sql::plan_with(&sources.collect::<Vec<_>>(), &views.collect::<Vec<_>>(), &job.functions).map_err(|error| located(job, &error))
+    let inputs = Inputs { sources: sources.collect(), tables: job.tables.iter().map(TableSpec::plan).collect() };
+    sql::plan_with(&inputs, &views.collect::<Vec<_>>(), &job.functions).map_err(|error| located(job, &error))
 }
 
 /// Decides the role of each sink, in the job's order.

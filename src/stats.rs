@@ -30,6 +30,8 @@ pub struct Stats {
     pub sources: Vec<SourceStats>,
     /// One for each stream that is made from others, in the plan's order.
     pub streams: Vec<StreamStats>,
+    /// One for each table, in the job's order.
+    pub tables: Vec<TableStats>,
     /// One for each view that people know, in the plan's order.
     pub views: Vec<ViewStats>,
     /// For each view of the plan the index of its numbers.
@@ -72,8 +74,27 @@ pub struct StreamStats {
     pub duplicates: AtomicU64,
     /// Records that came too late to be told from repeats.
     pub late: AtomicU64,
+    /// Records for which a table has no row, and which are left out.
+    pub unmatched: AtomicU64,
     /// Keys that are remembered.
     pub keys: AtomicU64,
+}
+
+/// The numbers of a table that streams are enriched from: those of process 0, which reads it.
+#[derive(Debug, Default)]
+pub struct TableStats {
+    /// The table's name.
+    pub name: String,
+    /// Its newest version.
+    pub version: AtomicU64,
+    /// The rows of that.
+    pub rows: AtomicU64,
+    /// When this process read another table than before, in microseconds; 0 before the first time.
+    pub changed: AtomicI64,
+    /// When the table was last found to be as the newest version says, in microseconds; 0 before the first time.
+    pub checked: AtomicI64,
+    /// How often the table could not be read, or was not what it has to be.
+    pub failures: AtomicU64,
 }
 
 /// The numbers of one view.
@@ -136,6 +157,7 @@ impl Stats {
             started: Instant::now(),
             sources: sources.iter().map(|name| SourceStats::new(name)).collect(),
             streams: Vec::new(),
+            tables: Vec::new(),
             views: names.into_iter().map(|name| ViewStats { name: name.clone(), ..ViewStats::default() }).collect(),
             numbers_of,
             sinks: sinks.iter().map(|(name, url)| SinkStats::new(name, url)).collect(),
@@ -160,7 +182,16 @@ impl Stats {
         let sinks = job.sinks.iter().map(|sink| (sink.name.clone(), sink.url.clone()));
         let places = job.places().map(|place| (place.name().to_owned(), place.url.clone()));
         let streams = plan.sources[sources.len()..].iter().map(|stream| stream.name.clone());
-        Stats::new(&sources, &views, &sinks.chain(places).collect::<Vec<_>>()).with_streams(streams)
+        Stats::new(&sources, &views, &sinks.chain(places).collect::<Vec<_>>())
+            .with_streams(streams)
+            .with_tables(job.tables.iter().map(|table| table.name.clone()))
+    }
+
+    /// Adds the numbers of tables.
+    #[must_use]
+    pub fn with_tables(mut self, names: impl Iterator<Item = String>) -> Stats {
+        self.tables.extend(names.map(|name| TableStats { name, ..TableStats::default() }));
+        self
     }
 
     /// Returns the numbers of the stream with this index among the plan's sources.

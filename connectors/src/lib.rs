@@ -1,12 +1,13 @@
 //! Freshet's outside world: one folder a system, and the formats. The only I/O, and no logic.
 //!
 //! A job names its sources and sinks by URL; [`open_source`], [`open_table_sink`] and [`open_batch_sink`] are the only places that
-//! look at the scheme. Everything behind them is reached through four small traits:
+//! look at the scheme. Everything behind them is reached through five small traits:
 //!
 //! | trait | for | implemented by |
 //! |---|---|---|
 //! | [`Source`], [`Reader`] | partitioned input, read in batches | kafka, file, generator |
 //! | [`TableSink`] | views: upserts and deletes, one transaction a commit | postgres, sqlite, kafka, file, console |
+//! | [`TableReader`] | tables that are read as a whole, to enrich streams | postgres, file |
 //! | [`BatchSink`] | append-only rows, without an aggregate before them | parquet, kafka, file, console |
 //!
 //! Records that did not count are read, shown and put back by [`letters`].
@@ -37,14 +38,18 @@ pub mod postgres;
 mod registry;
 pub mod retry;
 pub mod sqlite;
+mod table_reader;
 mod tables;
 mod trust;
 
 use circuit::Circuit;
 pub use error::Error;
 use format::Format;
-pub use open::{open_batch_sink, open_group_offsets, open_rejects_sink, open_source, open_table_sink, open_table_sink_keeping};
+pub use open::{
+    open_batch_sink, open_group_offsets, open_rejects_sink, open_source, open_table, open_table_sink, open_table_sink_keeping,
+};
 pub use registry::RegistryOptions;
+pub use table_reader::{TableOptions, TableReader};
 pub use tables::{Staged, staged_job};
 
 /// What a job file says of a source, beside its URL.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use url::Url;
 
 use crate::letters::{Access, Archive, Kind, Only, RejectsOptions, Shelf, Target};
-use crate::{BatchSink, Error, SinkOptions, Source, SourceOptions, TableSink};
+use crate::{BatchSink, Error, SinkOptions, Source, SourceOptions, TableOptions, TableReader, TableSink};
 use crate::{console, file, generator, kafka, parquet, postgres, sqlite};
 
 /// Opens a source: `kafka://host:port,host:port/topic`, `file:///path.ndjson`, `stdin://`, `generator://local/kind?…`.
@@ -43,6 +43,18 @@ fn another(name: &str, wanted: &str, found: Option<&str>) -> Error {
     let found = found.unwrap_or("something that cannot be read a second time");
     let problem = format!("is not what the job's state was made from: that was {wanted}, this is {found}");
     Error::setup(format!("source '{name}'"), problem, "put the former one back, or begin anew with --reset or another job name")
+}
+
+/// Opens a table to enrich streams from: `postgres://user:password@host:port/database`, `file://path.csv`. Nothing is read yet.
+///
+/// # Errors
+/// The scheme is unknown, or the URL is wrong.
+pub fn open_table(url: &str, options: TableOptions) -> Result<Box<dyn TableReader>, Error> {
+    match scheme(url) {
+        "postgres" | "postgresql" => Ok(Box::new(postgres::PostgresTable::open(url, options)?)),
+        "file" => Ok(Box::new(file::FileTable::open(url, options)?)),
+        _ => Err(unknown("table", &options.name, url, "postgres:// or file://")),
+    }
 }
 
 /// Opens a sink for views: `postgres://`, `sqlite://path`, `kafka://hosts/topic`, `file://path.ndjson`, `console://`.

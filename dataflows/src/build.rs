@@ -24,8 +24,9 @@ use timely::scheduling::SyncActivator;
 
 use crate::changes::{Appended, Delta, Partial, Side};
 use crate::epochs::sequencer::{Feedbacks, Options, sequencer};
-use crate::epochs::{Report, Seal, Tick};
+use crate::epochs::{First, Report, Seal, Tick};
 use crate::keys::{KeyCodec, hashes_of};
+use crate::lookup::Versions;
 use crate::lower::{Component, Fold, FoldInput, Lowered, Pairs, Role};
 use crate::operators::append::{AppendOutlet, append};
 use crate::operators::drain::{Inputs, SinkEpoch, drain};
@@ -63,10 +64,12 @@ pub struct Wiring {
     pub plan: Arc<Plan>,
     /// What the sequencer needs; given on worker 0 alone.
     pub sequencer: Option<Options>,
-    /// The first epoch of the run, and the watermark of each source in it.
-    pub first: (Epoch, Vec<Timestamp>),
+    /// The first epoch of the run, and what is in force in it.
+    pub first: First,
     /// For each source, how this worker reads its part of the partitions.
     pub sources: Vec<Open<Feed>>,
+    /// Opens the versions of the table with this index, given the means to wake who waits for one.
+    pub versions: Arc<dyn Fn(usize, SyncActivator) -> Versions>,
     /// The sinks of views.
     pub tables: Vec<TableOutlet>,
     /// The sinks of append-only rows.
@@ -118,7 +121,8 @@ struct Graph<'s> {
     sides: Vec<Stream<'s, Epoch, Vec<Side>>>,
     /// What checkpoints wait for.
     kept: Vec<Stream<'s, Epoch, Vec<()>>>,
-    first: (Epoch, Vec<Timestamp>),
+    first: First,
+    versions: Arc<dyn Fn(usize, SyncActivator) -> Versions>,
     stores: Stores,
     keys: Arc<dyn Fn(Input, i64)>,
 }
@@ -144,6 +148,7 @@ pub fn build(scope: Scope<'_, Epoch>, lowered: &Lowered, wiring: Wiring) {
         sides: Vec::new(),
         kept: Vec::new(),
         first: wiring.first,
+        versions: wiring.versions,
         stores: wiring.stores,
         keys: wiring.keys,
     };
@@ -164,7 +169,7 @@ pub fn build(scope: Scope<'_, Epoch>, lowered: &Lowered, wiring: Wiring) {
 
 impl<'s> Graph<'s> {
     fn source(&mut self, index: usize, max_bytes: usize, open: Open<Feed>) -> Stream<'s, Epoch, Vec<Report>> {
-        let place = Place { index, first: self.first.0, max_bytes };
+        let place = Place { index, first: self.first.epoch, max_bytes };
         let built = source(self.scope, &self.plan.sources[index].name, place, self.ticks.clone(), open);
         self.batches.push(built.batches);
         self.sides.push(built.dead_letters.map(|dead| Side::Dead(Box::new(dead))));
@@ -346,8 +351,8 @@ impl<'s> Graph<'s> {
     /// Returns the watermark by which these inputs go together: of all their sources the least.
     fn announcement(&self, inputs: impl IntoIterator<Item = Input>) -> Announcement {
         let sources: BTreeSet<usize> = inputs.into_iter().flat_map(|input| self.plan.sources_of(input)).collect();
-        let watermark = sources.iter().map(|&source| self.first.1[source]).min().unwrap_or(Timestamp::MAX);
-        Announcement { sources: sources.into_iter().collect(), epoch: self.first.0, watermark }
+        let watermark = sources.iter().map(|&source| self.first.watermarks[source]).min().unwrap_or(Timestamp::MAX);
+        Announcement { sources: sources.into_iter().collect(), epoch: self.first.epoch, watermark }
     }
 
     fn fold_options(&self, index: usize, name: String, begin: Announcement, keys: Box<dyn Fn(i64)>) -> fold::Options {
@@ -427,7 +432,7 @@ impl<'s> Graph<'s> {
         let (deltas, appended) = (self.scope.concatenate(deltas), self.scope.concatenate(appended));
         let sides = self.scope.concatenate(self.sides.iter().cloned());
         let inputs = Inputs { deltas, appended, sides };
-        drain(self.scope, &table.name, (table.owner, self.first.0), inputs, self.seals.clone(), table.open)
+        drain(self.scope, &table.name, (table.owner, self.first.epoch), inputs, self.seals.clone(), table.open)
     }
 
     /// Returns the rows of a source, or of a row-wise view of one.
@@ -440,7 +445,7 @@ impl<'s> Graph<'s> {
 
     fn append(&mut self, sink: AppendSink) -> Stream<'s, Epoch, Vec<()>> {
         let rows = self.rows(sink.input);
-        let appended = append(self.scope, (&sink.name, self.first.0), rows, self.seals.clone(), sink.open);
+        let appended = append(self.scope, (&sink.name, self.first.epoch), rows, self.seals.clone(), sink.open);
         self.kept.push(appended.kept);
         appended.done
     }

@@ -70,6 +70,8 @@ pub struct LeftOut {
     pub repeats: u64,
     /// Records that came too late to be told from repeats.
     pub late: u64,
+    /// Records for which a table has no row.
+    pub unmatched: u64,
 }
 
 /// Where the records that a view read went.

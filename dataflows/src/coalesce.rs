@@ -154,7 +154,13 @@ mod tests {
     }
 
     fn epoch(epoch: Epoch, records: u64) -> SinkEpoch {
-        let seal = Seal { watermarks: vec![Timestamp(0)], processing_time: Timestamp(0), newest: None, checkpoint: false };
+        let seal = Seal {
+            watermarks: vec![Timestamp(0)],
+            versions: Vec::new(),
+            processing_time: Timestamp(0),
+            newest: None,
+            checkpoint: false,
+        };
         let counted = Side::Counted(Counts { view: 0, counted: records - 1, ..Counts::default() });
         SinkEpoch {
             epoch,

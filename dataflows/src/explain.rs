@@ -21,11 +21,19 @@ pub fn text(plan: &Plan) -> String {
             Some(Derived::Dedupe { within, .. }) => {
                 line(&mut out, 1, &format!("the time of each key, until {} after it", seconds(*within)));
             }
+            Some(Derived::Enrich { input, table, keys, only_matched }) => {
+                line(&mut out, 1, &enrichment(plan, *input, *table, keys, *only_matched));
+            }
             Some(Derived::Union(inputs)) => {
                 line(&mut out, 1, &format!("partition n of part i is partition {} n + i, no state", inputs.len()));
             }
             None => {}
         }
+    }
+    for table in &plan.tables {
+        let key: Vec<&str> = table.key.iter().map(|&column| table.columns[column].name.as_str()).collect();
+        line(&mut out, 0, &format!("table {} (key: {})", table.name, key.join(", ")));
+        line(&mut out, 1, "all rows of the version in force, once in each process");
     }
     let nodes = nodes(&lowered);
     for node in nodes.iter().filter(|node| node.part_of(plan, &lowered).is_none()) {
@@ -41,6 +49,15 @@ pub fn text(plan: &Plan) -> String {
         }
     }
     out
+}
+
+/// Says what a stream's records meet in a table.
+fn enrichment(plan: &Plan, input: Input, table: usize, keys: &[usize], only_matched: bool) -> String {
+    let (columns, table) = (plan.table(input).columns, &plan.tables[table]);
+    let pairs = table.key.iter().zip(keys);
+    let pairs = pairs.map(|(&key, &column)| format!("{} = {}", table.columns[key].name, columns[column].name));
+    let kind = if only_matched { "join" } else { "left join" };
+    format!("{kind} with the version of {} in force, on {}, no state", table.name, pairs.collect::<Vec<_>>().join(" and "))
 }
 
 /// What keeps or computes rows: a fold, a row-wise view or the rows of several views, by its index.
@@ -261,7 +278,11 @@ pub fn graphviz(plan: &Plan) -> String {
         let name = format!("source {}", source.name);
         node(&mut out, &name, if source.derived.is_some() { "cylinder" } else { "cds" });
         source.derived.iter().flat_map(Derived::inputs).for_each(|&input| edge(&mut out, &place(plan, input), &name));
+        if let Some(Derived::Enrich { table, .. }) = source.derived {
+            edge(&mut out, &format!("table {}", plan.tables[table].name), &name);
+        }
     }
+    plan.tables.iter().for_each(|table| node(&mut out, &format!("table {}", table.name), "tab"));
     for fold in &lowered.folds {
         let name = format!("fold {}", fold_name(plan, fold));
         node(&mut out, &name, "cylinder");

@@ -152,12 +152,7 @@ impl Interner {
     pub(crate) fn intern(&mut self, keys: &PackedKeys<'_>, row: usize) -> u32 {
         let (data, mark) = keys.get(row);
         let hash = XxHash3_64::oneshot(data);
-        let (entries, bytes) = (&self.entries, &self.bytes);
-        let is_same = |number: &u32| {
-            let entry = &entries[*number as usize];
-            entry.hash == hash && bytes[entry.start + HASH_BYTES..entry.end - 1] == *data && bytes[entry.end - 1] == mark
-        };
-        if let Some(number) = self.table.find(hash, is_same) {
+        if let Some(number) = self.table.find(hash, |number| self.is(*number, hash, data, mark)) {
             return *number;
         }
         let number = u32::try_from(self.entries.len()).expect("invariant: an epoch has fewer than 2^32 records");
@@ -166,6 +161,19 @@ impl Interner {
         self.entries.push(Entry { hash, start, end: self.bytes.len() });
         self.table.insert_unique(hash, number, |number| self.entries[*number as usize].hash);
         number
+    }
+
+    /// Returns the number of a row's key, if it has one.
+    pub(crate) fn find(&self, keys: &PackedKeys<'_>, row: usize) -> Option<u32> {
+        let (data, mark) = keys.get(row);
+        let hash = XxHash3_64::oneshot(data);
+        self.table.find(hash, |number| self.is(*number, hash, data, mark)).copied()
+    }
+
+    fn is(&self, number: u32, hash: u64, data: &[u8], mark: u8) -> bool {
+        let entry = &self.entries[number as usize];
+        let key = &self.bytes[entry.start + HASH_BYTES..entry.end];
+        entry.hash == hash && key.split_last() == Some((&mark, data))
     }
 
     /// Returns the number of distinct keys.

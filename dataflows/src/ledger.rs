@@ -62,6 +62,7 @@ impl Ledger {
         let held = &mut self.streams[left_out.stream];
         held.repeats += left_out.repeats;
         held.late += left_out.late;
+        held.unmatched += left_out.unmatched;
     }
 
     pub(crate) fn advance_view(&mut self, counts: &Counts) {
@@ -90,7 +91,7 @@ impl Ledger {
                     let ((read, dead_letters), left_out) = (self.sources[source], self.streams[source]);
                     row.read += read;
                     row.dead_letters += dead_letters;
-                    row.filtered += left_out.repeats;
+                    row.filtered += left_out.repeats + left_out.unmatched;
                     row.late += left_out.late;
                 }
                 Input::View(view) => add(&mut row, &Counts { counted: 0, ..self.views[view] }),

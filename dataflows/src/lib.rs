@@ -10,6 +10,7 @@ pub mod explain;
 mod expressions;
 pub mod keys;
 mod ledger;
+pub mod lookup;
 pub mod lower;
 pub mod operators;
 pub mod outlet;

@@ -38,6 +38,8 @@ impl fmt::Debug for Expression {
 pub struct Plan {
     /// The sources, as declared, and after them the streams that are made from them, each after what it is made from.
     pub sources: Vec<SourcePlan>,
+    /// The tables by which streams are enriched.
+    pub tables: Vec<TablePlan>,
     /// The views in an order in which each reads only sources and views before it.
     pub views: Vec<View>,
 }
@@ -78,6 +80,26 @@ pub struct SourcePlan {
     pub derived: Option<Derived>,
 }
 
+/// A table as the planner sees it: rows that a key tells apart, of which one version is in force in each epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TablePlan {
+    /// The table's name.
+    pub name: String,
+    /// Its columns.
+    pub columns: Vec<Column>,
+    /// Indices of the columns of its key.
+    pub key: Vec<usize>,
+}
+
+impl TablePlan {
+    /// Returns the Arrow schema of its rows.
+    #[must_use]
+    pub fn arrow(&self) -> SchemaRef {
+        let (name, columns) = (self.name.clone(), self.columns.clone());
+        TableSchema { name, columns, key: Vec::new(), appends: false, time_column: None }.arrow()
+    }
+}
+
 /// A stream that is made from others. Its records keep their epochs and offsets, and its watermark is the least of those of the sources that they
 /// come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +113,17 @@ pub enum Derived {
         /// For how long a key is remembered, in microseconds.
         within: i64,
     },
+    /// Each record beside the row of a table that has its key: the input's columns, then the table's.
+    Enrich {
+        /// A source, or a view that works row by row on one.
+        input: Input,
+        /// Index of the table.
+        table: usize,
+        /// For each column of the table's key the column of the input that equals it.
+        keys: Vec<usize>,
+        /// Whether records are left out for which the table has no row; else the table's columns are NULL.
+        only_matched: bool,
+    },
     /// The records of all of these, whose columns are the same. Partition `n` of input `i` becomes partition `n * inputs + i`.
     Union(Vec<Input>),
 }
@@ -100,7 +133,7 @@ impl Derived {
     #[must_use]
     pub fn inputs(&self) -> &[Input] {
         match self {
-            Derived::Dedupe { input, .. } => std::slice::from_ref(input),
+            Derived::Dedupe { input, .. } | Derived::Enrich { input, .. } => std::slice::from_ref(input),
             Derived::Union(inputs) => inputs,
         }
     }
@@ -227,7 +260,7 @@ impl Plan {
             Input::View(view) => self.views[view].inputs.iter().flat_map(|&input| self.partitions(input, of)).collect(),
             Input::Source(source) => match &self.sources[source].derived {
                 None => of(source),
-                Some(Derived::Dedupe { input, .. }) => self.partitions(*input, of),
+                Some(Derived::Dedupe { input, .. } | Derived::Enrich { input, .. }) => self.partitions(*input, of),
                 Some(Derived::Union(inputs)) => {
                     let part = |(index, &input)| {
                         let renumber = move |partition| union_partition(partition, index, inputs.len());

@@ -1,4 +1,4 @@
-//! Columns as bytes, for their way between processes: Arrow's own stream format, schema included.
+//! Columns as bytes, for their way between processes and into a job's state: Arrow's own stream format, schema included.
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
@@ -17,14 +17,22 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     columns_of(&bytes).map_err(de::Error::custom)
 }
 
-fn bytes_of(columns: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
+/// Returns columns as bytes.
+///
+/// # Errors
+/// Arrow has no such form of a column, or no memory for it.
+pub fn bytes_of(columns: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
     let mut writer = StreamWriter::try_new(Vec::new(), &columns.schema())?;
     writer.write(columns)?;
     writer.finish()?;
     writer.into_inner()
 }
 
-fn columns_of(bytes: &[u8]) -> Result<RecordBatch, ArrowError> {
+/// Returns the columns that [`bytes_of`] has made bytes of.
+///
+/// # Errors
+/// The bytes are none of those.
+pub fn columns_of(bytes: &[u8]) -> Result<RecordBatch, ArrowError> {
     let missing = || ArrowError::IpcError("there are no columns".to_owned());
     StreamReader::try_new(bytes, None)?.next().ok_or_else(missing)?
 }

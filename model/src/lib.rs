@@ -14,7 +14,7 @@
 
 mod batch;
 mod commit;
-mod ipc;
+pub mod ipc;
 mod rejects;
 mod schema;
 mod time;

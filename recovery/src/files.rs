@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::log;
 use crate::names::{self, CHECKPOINTS, JOB};
 use crate::store::{self, Shared, Store};
+use crate::tables;
 
 /// A job's name is at most so long.
 const MAX_JOB_BYTES: u64 = 4096;
@@ -88,6 +89,22 @@ impl Files {
         let manifest = self.manifest(id)?;
         verify(self.store(), &manifest)?;
         Ok(manifest)
+    }
+
+    /// Lists the versions of a table that are kept, ascending.
+    ///
+    /// # Errors
+    /// The place cannot be read.
+    pub fn versions(&self, table: &str) -> Result<Vec<u64>, Error> {
+        tables::list(self.store(), table)
+    }
+
+    /// Reads a version of a table.
+    ///
+    /// # Errors
+    /// It is missing or damaged, or the place cannot be read.
+    pub fn version(&self, table: &str, version: u64) -> Result<Vec<u8>, Error> {
+        tables::read(self.store(), table, version)
     }
 
     /// Reads the entries of a fold whose hashes lie in a range, sorted by key, whatever ranges the parts were written with.

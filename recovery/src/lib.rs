@@ -7,10 +7,11 @@
 //!  State (leader)                Files (every process, every thread)
 //!    │ open: generation, lease     │ part: writes a part of a checkpoint
 //!    │ read_log, begin, append     │ parts: reads a range of one
+//!    │ put_version                 │ version: reads a version of a table
 //!    │ publish, collect, reset     │
 //!    ▼                             ▼
 //!  Store: plain files, or objects with put-if-absent
-//!    generations/  leases/  log/  floors/  resets/  checkpoints/
+//!    generations/  leases/  log/  floors/  resets/  checkpoints/  tables/
 //! ```
 //!
 //! # Invariants
@@ -34,6 +35,7 @@ mod owner;
 mod point;
 mod state;
 mod store;
+mod tables;
 #[cfg(test)]
 mod tests;
 

@@ -21,6 +21,8 @@ pub(crate) const FLOORS: &str = "floors";
 pub(crate) const RESETS: &str = "resets";
 /// Holds one folder a checkpoint.
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
+/// Holds one folder a table, with the versions of its rows.
+pub(crate) const TABLES: &str = "tables";
 /// Names the job to which the state belongs.
 pub(crate) const JOB: &str = "job";
 
@@ -100,6 +102,17 @@ pub(crate) fn parse_checkpoint(path: &str) -> Option<Checkpoint> {
     Some(Checkpoint { epoch, generation })
 }
 
+/// Returns the path of a version of a table.
+pub(crate) fn version(table: &str, version: u64) -> String {
+    format!("{TABLES}/{table}/{version:020}")
+}
+
+/// Reads the table and the number from the path of a version.
+pub(crate) fn parse_version(path: &str) -> Option<(&str, u64)> {
+    let (table, number) = path.strip_prefix(TABLES)?.strip_prefix('/')?.split_once('/')?;
+    Some((table, digits(number)?))
+}
+
 /// Tells whether a name is that of a file that was never finished.
 pub(crate) fn is_unfinished(path: &str) -> bool {
     path.ends_with(".tmp")
@@ -127,6 +140,8 @@ mod tests {
         let id = Checkpoint { epoch: 9, generation: 2 };
         assert_eq!(parse_checkpoint(&manifest(id)), Some(id));
         assert_eq!(number(&generation(12)), Some(12));
+        assert_eq!(parse_version(&version("users", 12)), Some(("users", 12)));
+        assert_eq!(parse_version("tables/users/00000000000000000012.tmp"), None);
         for strange in ["log/x", "log", "log/1-2.log", "checkpoints/+0000000000000000009-00000000000000000002/manifest"] {
             assert_eq!((SegmentName::parse(strange), parse_checkpoint(strange)), (None, None), "{strange}");
         }

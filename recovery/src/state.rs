@@ -17,6 +17,7 @@ use crate::names::{self, GENERATIONS};
 use crate::owner::Owner;
 use crate::point::point;
 use crate::store::{self, Claim, Shared, Store};
+use crate::tables;
 
 /// So many others may take a generation's number while this one tries to.
 const MAX_ATTEMPTS: usize = 100;
@@ -201,6 +202,26 @@ impl State {
         collect::checkpoints(self.store(), self.generation, base, keep)?;
         point!("collect::half");
         collect::log(self.store(), self.generation, base, keep, &segments)
+    }
+
+    /// Durably writes a version of a table, of a name of letters, digits and `_`, unless there is one of this number; tells whether it did. To be called before the
+    /// log names it.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`]; the bytes are too many; the place cannot be written.
+    pub fn put_version(&self, table: &str, version: u64, bytes: &[u8]) -> Result<bool, Error> {
+        self.check()?;
+        tables::put(self.store(), table, version, bytes)
+    }
+
+    /// Deletes the versions of tables below these, and those of all other tables. None that is deleted may be named by an epoch after the oldest
+    /// checkpoint that is kept.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`]; the place cannot be written: what is left is collected the next time.
+    pub fn collect_versions(&self, floors: &[(String, u64)]) -> Result<(), Error> {
+        self.check()?;
+        tables::collect(self.store(), floors)
     }
 
     /// Lists the published checkpoints, newest first; see [`Files::checkpoints`].

@@ -9,7 +9,7 @@ use freshet_dataflows::sql::Functions;
 use super::find;
 use crate::cli::JobOptions;
 use crate::exit::Failure;
-use crate::job::{Job, ViewSpec, write_duration};
+use crate::job::{Job, TableSpec, ViewSpec, write_duration};
 use crate::planning::{self, Role};
 use crate::redact;
 use crate::text;
@@ -30,6 +30,11 @@ fn report(job: &Job, plan: &Plan, roles: &[Role]) -> String {
             |column| format!("event time {}, waits {}", source.columns[column].name, write_duration(source.delay)),
         );
         rows.push(vec!["source".to_owned(), source.name.clone(), redact::url(&source.url), time]);
+    }
+    for table in &job.tables {
+        let key: Vec<&str> = table.key.iter().map(|&column| table.columns[column].name.as_str()).collect();
+        let read = format!("key {}, read each {}", key.join(", "), write_duration(table.refresh));
+        rows.push(vec!["table".to_owned(), table.name.clone(), redact::url(&table.url), read]);
     }
     for view in plan.views.iter().filter(|view| view.part_of.is_none()) {
         let keys: Vec<&str> = view.table.key.iter().map(|&key| view.table.columns[key].name.as_str()).collect();
@@ -81,7 +86,10 @@ fn warnings(job: &Job, plan: &Plan) -> Vec<String> {
         let name = view.shown_name();
         view.warnings.iter().map(move |warning| format!("warning: view '{name}': {warning}"))
     });
-    planned.chain(unread).collect()
+    let is_joined = |table: &&TableSpec| job.views.iter().any(|view| planning::mentions(&view.sql, &table.name));
+    let tables = job.tables.iter().filter(|table| !is_joined(table));
+    let tables = tables.map(|table| format!("warning: table '{}' is read for nothing: no view is joined with it", table.name));
+    planned.chain(unread).chain(tables).collect()
 }
 
 #[cfg(test)]

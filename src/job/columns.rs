@@ -1,4 +1,4 @@
-//! The columns of a source and the format of its records: from written to ready to use.
+//! The columns of a source or table and the format of its records: from written to ready to use.
 
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -19,8 +19,8 @@ const MAX_DEAD_RUN_OF_AVRO: u64 = 1000;
 const RAW: &str = "json";
 
 impl Context<'_> {
-    /// Reads the columns of a source, and where they lie in its records.
-    pub(super) fn columns(&self, source: &Text, columns: Columns) -> Result<(Vec<Column>, Vec<FieldSpec>), Error> {
+    /// Reads the columns of a source or a table (`kind`), and where they lie in its records.
+    pub(super) fn columns(&self, kind: &str, of: &Text, columns: Columns) -> Result<(Vec<Column>, Vec<FieldSpec>), Error> {
         let mut out = (Vec::new(), Vec::new());
         for (name, form) in in_order(columns) {
             if name.get_ref().is_empty() || name.get_ref().len() > MAX_NAME_BYTES || name.get_ref().contains(char::is_control) {
@@ -31,7 +31,7 @@ impl Context<'_> {
                     way_out,
                 ));
             }
-            let key = format!("source.{}.columns.{}", source.get_ref(), name.get_ref());
+            let key = format!("{kind}.{}.columns.{}", of.get_ref(), name.get_ref());
             let (column, field) = match form.get_ref() {
                 ColumnForm::Type(text) => self.column(&key, &name, &Text::new(form.span(), text.clone()))?,
                 ColumnForm::Table(table) => self.column_of_table(&key, &name, table)?,
@@ -40,11 +40,7 @@ impl Context<'_> {
             out.1.push(field);
         }
         if out.0.is_empty() {
-            return Err(self.error(
-                source,
-                format!("source '{}' has no columns", source.get_ref()),
-                "declare those that views use",
-            ));
+            return Err(self.error(of, format!("{kind} '{}' has no columns", of.get_ref()), "declare those that views use"));
         }
         Ok(out)
     }
@@ -91,12 +87,16 @@ impl Context<'_> {
         };
         let default = if matches!(encoding, Encoding::Avro(_)) { MAX_DEAD_RUN_OF_AVRO } else { 0 };
         let max_dead_run = NonZeroU64::new(table.max_dead_run.as_ref().map_or(default, |most| *most.get_ref()));
-        // Most sources need nothing of it, and their records are found by the columns' names alone.
-        let fields = if fields.iter().all(|field| *field == FieldSpec::default()) { Vec::new() } else { fields };
-        let format = Format { encoding, fields, max_dead_run };
-        format.check(columns).map_err(|problem| {
-            self.error(source, format!("{problem}, in '{}'", key("columns")), "correct what its columns are read 'from'")
-        })?;
+        self.checked_format(&key("columns"), source, columns, Format { encoding, fields, max_dead_run })
+    }
+
+    /// Requires that the columns of a source or table can be read as described.
+    pub(super) fn checked_format(&self, key: &str, of: &Text, columns: &[Column], format: Format) -> Result<Format, Error> {
+        // Most need nothing of it, and their records are found by the columns' names alone.
+        let is_plain = format.fields.iter().all(|field| *field == FieldSpec::default());
+        let format = if is_plain { Format { fields: Vec::new(), ..format } } else { format };
+        let wrong = |problem| self.error(of, format!("{problem}, in '{key}'"), "correct what its columns are read 'from'");
+        format.check(columns).map_err(wrong)?;
         Ok(format)
     }
 
@@ -116,7 +116,7 @@ impl Context<'_> {
         Ok(RegistryOptions { url, user: value("user", &table.user)?, password: value("password", &table.password)?, ca })
     }
 
-    fn delimiter(&self, key: &str, written: Option<&Text>) -> Result<u8, Error> {
+    pub(super) fn delimiter(&self, key: &str, written: Option<&Text>) -> Result<u8, Error> {
         let Some(written) = written else { return Ok(b',') };
         match self.value(key, written)?.as_bytes() {
             [byte] if byte.is_ascii() && !matches!(byte, b'"' | b'\n' | b'\r') => Ok(*byte),

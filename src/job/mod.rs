@@ -25,6 +25,7 @@ mod forms;
 mod rejects;
 mod resolve;
 mod schema;
+mod tables;
 mod units;
 mod values;
 mod variables;
@@ -49,6 +50,7 @@ pub(crate) use error::{Origin, suggestion};
 pub(crate) use rejects::LAST_RESORT;
 pub use rejects::RejectsSpec;
 pub use schema::json_schema;
+pub use tables::TableSpec;
 pub use units::{duration, size, write_duration};
 pub(crate) use values::Context;
 pub use variables::Lookup;
@@ -64,6 +66,8 @@ pub struct Job {
     pub path: PathBuf,
     /// Where records come from, in the order of the file.
     pub sources: Vec<SourceSpec>,
+    /// What streams are enriched from, in the order of the file.
+    pub tables: Vec<TableSpec>,
     /// What is computed, in the order of the file.
     pub views: Vec<ViewSpec>,
     /// Where views are held, in the order of the file.

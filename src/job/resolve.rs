@@ -12,7 +12,7 @@ use super::variables::Lookup;
 use super::written::{
     EpochTable, JobFile, LateForm, RetryTable, SinkTable, SourceTable, Text, ViewTable, WatermarkTable, in_order,
 };
-use super::{EpochSpec, Error, Job, Origin, SinkSpec, SourceSpec, ViewSpec, suggestion};
+use super::{EpochSpec, Error, Job, Origin, SinkSpec, SourceSpec, TableSpec, ViewSpec, suggestion};
 
 const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const DEFAULT_MAX_FUTURE_SKEW: Duration = Duration::from_secs(300);
@@ -38,14 +38,20 @@ pub(super) fn job(written: JobFile, origin: Origin, lookup: Lookup<'_>) -> Resul
         sources.push(context.source(&name, table)?);
         names.push(name.into_inner());
     }
+    let mut tables: Vec<TableSpec> = Vec::new();
+    for (name, table) in in_order(written.table) {
+        if names.contains(name.get_ref()) {
+            let what = format!("'{}' is a source and a table", name.get_ref());
+            return Err(context.error(&name, what, "give the table another name"));
+        }
+        tables.push(context.table(&name, table)?);
+    }
     let mut views = Vec::new();
     for (name, table) in in_order(written.view) {
-        if names.contains(name.get_ref()) {
-            return Err(context.error(
-                &name,
-                format!("'{}' is a source and a view", name.get_ref()),
-                "give the view another name",
-            ));
+        let other = if names.contains(name.get_ref()) { "source" } else { "table" };
+        if other == "source" || tables.iter().any(|table| table.name == *name.get_ref()) {
+            let what = format!("'{}' is a {other} and a view", name.get_ref());
+            return Err(context.error(&name, what, "give the view another name"));
         }
         views.push(context.view(&name, table)?);
         names.push(name.into_inner());
@@ -78,6 +84,7 @@ pub(super) fn job(written: JobFile, origin: Origin, lookup: Lookup<'_>) -> Resul
         name,
         path,
         sources,
+        tables,
         views,
         sinks,
         dead_letters,
@@ -93,7 +100,7 @@ pub(super) fn job(written: JobFile, origin: Origin, lookup: Lookup<'_>) -> Resul
 impl Context<'_> {
     fn source(&self, name: &Text, mut table: SourceTable) -> Result<SourceSpec, Error> {
         let key = |field: &str| format!("source.{}.{field}", name.get_ref());
-        let (columns, fields) = self.columns(name, std::mem::take(&mut table.columns))?;
+        let (columns, fields) = self.columns("source", name, std::mem::take(&mut table.columns))?;
         let format = self.format(name, &table, &columns, fields)?;
         let max_record_bytes =
             self.positive_size(&key("max_record_bytes"), table.max_record_bytes.as_ref(), DEFAULT_MAX_RECORD_BYTES)?;

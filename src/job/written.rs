@@ -40,6 +40,10 @@ pub(super) struct JobFile {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, SourceTable>")]
     pub(super) source: Named<SourceTable>,
+    /// Tables that streams are joined with: each record meets the row that has its key.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, LookupTable>")]
+    pub(super) table: Named<LookupTable>,
     /// What is computed.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, ViewTable>")]
@@ -94,6 +98,36 @@ pub(super) struct SourceTable {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, Setting>")]
     pub(super) kafka: Named<Spanned<Setting>>,
+}
+
+/// A table that is read as a whole, again and again, and that streams are joined with.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LookupTable {
+    /// `file://path.csv`, `file://path.ndjson` or `postgres://user:password@host:port/database`.
+    #[schemars(with = "String")]
+    pub(super) url: Text,
+    /// The table's name in the database, such as `public.users`; by default its name here.
+    #[schemars(with = "Option<String>")]
+    pub(super) table: Option<Text>,
+    /// How a file is written: `csv`, which is the default for a name that ends in `.csv`, or `json`.
+    #[schemars(with = "Option<String>")]
+    pub(super) format: Option<Text>,
+    /// What stands between two values in CSV; a comma by default.
+    #[schemars(with = "Option<String>")]
+    pub(super) delimiter: Option<Text>,
+    /// The columns that views use, as those of a source.
+    #[schemars(with = "BTreeMap<String, ColumnForm>")]
+    pub(super) columns: Columns,
+    /// The columns that tell rows apart, and by which streams find them.
+    #[schemars(with = "Vec<String>")]
+    pub(super) key: Vec<Text>,
+    /// How often it is looked whether the table has changed; `1m` by default.
+    #[schemars(with = "Option<String>")]
+    pub(super) refresh: Option<Text>,
+    /// A table of more rows is refused; 1000000 by default.
+    #[schemars(with = "Option<usize>", range(min = 1))]
+    pub(super) max_rows: Option<Spanned<usize>>,
 }
 
 /// A Schema Registry: Confluent's, or one that offers the same.

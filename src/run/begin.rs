@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use freshet_connectors::Staged;
-use freshet_dataflows::epochs::{Checkpoint, EpochRecord, LogEntry, Start};
+use freshet_dataflows::epochs::{Checkpoint, EpochRecord, First, LogEntry, Start, Version};
 use freshet_dataflows::saved::Saved;
 use freshet_model::{Epoch, Offset, PartitionId, Timestamp};
 use freshet_protocol::{Durable, Held, resume};
@@ -75,15 +75,14 @@ pub(super) struct Beginning {
 
 impl Beginning {
     /// Begins with nothing, and keeps nothing.
-    pub(super) fn anew(partitions: Vec<Vec<PartitionId>>) -> Beginning {
-        let start = Start { time: Timestamp::now(), partitions };
+    pub(super) fn anew(partitions: Vec<Vec<PartitionId>>, versions: Vec<Version>) -> Beginning {
+        let start = Start { time: Timestamp::now(), partitions, versions };
         Beginning { repeat: vec![LogEntry::Start(start)], ..Beginning::default() }
     }
 
-    /// Returns the first epoch of the run, and the watermarks of the sources in it.
-    pub(super) fn first(&self, sources: usize) -> (Epoch, Vec<Timestamp>) {
-        let after = |checkpoint: &Checkpoint| (checkpoint.epoch + 1, checkpoint.seal.watermarks.clone());
-        self.checkpoint.as_ref().map_or_else(|| (0, vec![Timestamp::MIN; sources]), after)
+    /// Returns the first epoch of the run, and what is in force in it.
+    pub(super) fn first(&self, sources: usize) -> First {
+        First::after(self.checkpoint.as_ref(), &self.repeat, sources)
     }
 
     /// Returns a time before which no epoch of the run is cut.
@@ -184,7 +183,13 @@ impl Leader {
     }
 
     /// Picks where to begin, now that all sinks have been fenced, and logs the start of this run.
-    pub(super) fn begin(&mut self, held: &[Held], known: Known, partitions: Vec<Vec<PartitionId>>) -> Result<Beginning, Error> {
+    pub(super) fn begin(
+        &mut self,
+        held: &[Held],
+        known: Known,
+        partitions: Vec<Vec<PartitionId>>,
+        versions: Vec<Version>,
+    ) -> Result<Beginning, Error> {
         let newest = self.newest.take();
         let from = newest.as_ref().map_or(0, |(id, _)| id.epoch + 1);
         let mut log = self.state.read_log(from)?;
@@ -208,7 +213,7 @@ impl Leader {
         }
         check_job(&log, &picked.replay, &known)?;
         let mut repeat = entries(&log, &picked.replay)?;
-        let start = Start { time: Timestamp::now(), partitions };
+        let start = Start { time: Timestamp::now(), partitions, versions };
         self.state.begin(log.next, &encode(&Started { known, start: start.clone() })?)?;
         repeat.push(LogEntry::Start(start));
         let taken_by = checkpoint.as_ref().map_or(0, |(id, _)| id.generation);
@@ -264,6 +269,12 @@ fn entries(log: &recovery::Log, replay: &Range<Epoch>) -> Result<Vec<LogEntry>, 
         }
     }
     Ok(repeat)
+}
+
+/// Returns for each table the version that is in force in the epoch after a checkpoint.
+pub(super) fn versions_after(state: &State, checkpoint: recovery::Checkpoint) -> Result<Vec<Version>, Error> {
+    let manifest = state.files().manifest(checkpoint)?;
+    Ok(decode::<Kept>(&manifest.payload, "a checkpoint")?.checkpoint.seal.versions)
 }
 
 /// Writes the payload of a checkpoint.

@@ -32,7 +32,11 @@ pub(super) fn compare(was: &Parts, is: &Parts, inputs: &BTreeMap<String, BTreeSe
     }
     for part in was.keys().filter(|part| !is.contains_key(part)) {
         let words = format!("{part} is gone");
-        if matches!(part, Part::Source(_) | Part::Letters(_)) { change.refused.push(words) } else { change.allowed.push(words) }
+        if matches!(part, Part::Source(_) | Part::Letters(_) | Part::Table(_)) {
+            change.refused.push(words);
+        } else {
+            change.allowed.push(words);
+        }
     }
     change
 }
@@ -41,7 +45,7 @@ pub(super) fn compare(was: &Parts, is: &Parts, inputs: &BTreeMap<String, BTreeSe
 fn obstacle(part: &Part, was: &Parts, inputs: &BTreeMap<String, BTreeSet<String>>) -> Option<String> {
     let has_rows = |view: &&String| was.contains_key(&Part::View((*view).clone()));
     match part {
-        Part::Source(_) | Part::Letters(_) => Some(String::new()),
+        Part::Source(_) | Part::Letters(_) | Part::Table(_) => Some(String::new()),
         Part::Sink(_) => None,
         Part::View(name) => {
             let input = inputs.get(name).into_iter().flatten().find(has_rows)?;

@@ -26,6 +26,7 @@ use super::begin::{Beginning, Known, Leader, decode, encode};
 use super::connect::{self, Connected, WorkerParts};
 use super::parts;
 use super::reset::{self, Purpose};
+use super::tables::{self, Followers, Tables};
 use super::workers::{self, Work};
 use super::{Error, Options, Reset, Shared};
 use crate::job::Job;
@@ -80,6 +81,7 @@ impl<'a> Incarnations<'a> {
             Ok::<_, Error>(Listener::bind(&member)?.stopped_by(Arc::clone(stop)))
         };
         let listener = options.cluster.as_ref().map(bind).transpose()?;
+        check_tables(job, options)?;
         let replayable = !job.sources.iter().any(|source| source.url.starts_with("stdin://"));
         if !replayable {
             tracing::info!("the standard input cannot be read a second time: the job keeps no state");
@@ -145,12 +147,17 @@ impl<'a> Incarnations<'a> {
         let (connected, parts) = connect::connect(&purpose, Arc::clone(&self.plan))?;
         let (job, saved) = (parts::parts(self.job), saved(&self.plan, &connected.lowered));
         let known = Known { job, saved, identities: connected.identities() };
-        let begin = begin(&mut leader, forming.as_mut(), &connected, &parts, &known)?;
+        let tables = Tables::new(&self.plan, self.state_url.is_some());
+        let followers = self.read_tables(&tables, leader.as_ref(), greeting.reset, &shared)?;
+        let begin = begin(&mut leader, forming.as_mut(), &connected, &parts, &known, &tables)?;
         self.reset = self.reset && self.state_url.is_none();
         tell(&begin, began);
         let running = forming.map(|forming| forming.start(|lost| tracing::debug!("{lost}"))).transpose()?;
         let files = self.state_url.as_ref().map(|url| Files::open(url, &self.job.name)).transpose()?;
+        tables.load_from(files.as_ref(), &shared);
+        followers.start(&tables);
         let work = Work {
+            tables,
             connected: Arc::new(connected),
             begin,
             files: files.map(|files| (files, greeting.generation)),
@@ -166,6 +173,20 @@ impl<'a> Incarnations<'a> {
     fn lead(&self) -> Result<Option<Leader>, Error> {
         let Some(url) = self.state_url.as_ref().filter(|_| self.options.process == 0) else { return Ok(None) };
         Leader::open(url, &self.job.name, self.options.takeover, self.reset).map(Some)
+    }
+
+    /// Reads the tables on process 0, so that each has a version before the job begins.
+    fn read_tables(
+        &self,
+        tables: &Tables,
+        leader: Option<&Leader>,
+        anew: bool,
+        shared: &Arc<Shared>,
+    ) -> Result<Followers, Error> {
+        if self.options.process > 0 {
+            return Ok(Followers::default());
+        }
+        tables::read(self.job, tables, leader.map(|leader| &leader.state), anew, shared)
     }
 
     fn greet(&self, leader: &Leader) -> Result<Greeting, Error> {
@@ -200,6 +221,19 @@ impl<'a> Incarnations<'a> {
     }
 }
 
+/// Refuses tables in a cluster that keeps no state: only there would all processes find one version.
+fn check_tables(job: &Job, options: &Options) -> Result<(), Error> {
+    let is_once = job.sources.iter().any(|source| source.url.starts_with("stdin://"));
+    match job.tables.first().filter(|_| is_once && options.cluster.is_some()) {
+        None => Ok(()),
+        Some(table) => Err(Error::Connector(freshet_connectors::Error::setup(
+            format!("table '{}'", table.name),
+            "a cluster shares the versions of tables by the job's state, and a job that reads the standard input keeps none",
+            "run it as one process, or put the records into files or a topic",
+        ))),
+    }
+}
+
 /// Finds out where to begin: process 0 decides, from its state and from what all sinks hold.
 fn begin(
     leader: &mut Option<Leader>,
@@ -207,11 +241,12 @@ fn begin(
     connected: &Connected,
     parts: &[WorkerParts],
     known: &Known,
+    tables: &Tables,
 ) -> Result<Beginning, Error> {
     let own = connect::held(connected, parts);
     let decide = |leader: &mut Option<Leader>, held: &[Held]| match leader {
-        Some(leader) => leader.begin(held, known.clone(), connected.partitions()),
-        None => Ok(Beginning::anew(connected.partitions())),
+        Some(leader) => leader.begin(held, known.clone(), connected.partitions(), tables.newest()),
+        None => Ok(Beginning::anew(connected.partitions(), tables.newest())),
     };
     let Some(forming) = forming else { return decide(leader, &own) };
     let own: HeldParts = own.into_iter().map(|held| (held.sink, held.epoch, held.strict)).collect();

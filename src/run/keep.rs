@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use freshet_dataflows::epochs::{Checkpoint, EpochRecord};
 use freshet_dataflows::outlet::Outlet;
+use freshet_dataflows::plan::Plan;
 use freshet_dataflows::saved::{Conversion, Saved, saved};
 use freshet_dataflows::saving::{Restore, Save, SaveOutlet, Stores};
 use freshet_model::Epoch;
 use freshet_recovery::{self as recovery, Files, Part, State};
 use timely::scheduling::SyncActivator;
 
-use super::begin::{Beginning, Known, encode, payload};
+use super::begin::{Beginning, Known, encode, payload, versions_after};
 use super::connect::Connected;
 use super::{Error, Shared, point};
 
@@ -79,7 +80,7 @@ pub(super) fn publisher(
     shared.spawn("checkpoints", move || {
         for checkpoint in receiver {
             connected.tell(&checkpoint.ends);
-            if let Err(error) = publish(&state, &folds, &known, checkpoint) {
+            if let Err(error) = publish(&state, &folds, &known, checkpoint).and_then(|()| collect(&state, &connected.plan)) {
                 return failed.fail(error);
             }
         }
@@ -91,12 +92,26 @@ fn publish(state: &State, folds: &[String], known: &Known, checkpoint: Checkpoin
     let epoch = checkpoint.epoch;
     state.publish(epoch, folds, &payload(known, checkpoint)?)?;
     tracing::debug!(epoch, "checkpoint");
-    match state.collect(KEPT) {
+    Ok(())
+}
+
+/// Deletes what no restart will need.
+fn collect(state: &State, plan: &Plan) -> Result<(), Error> {
+    match state.collect(KEPT).map_err(Error::from).and_then(|()| collect_versions(state, plan)) {
         // What is left over is collected the next time.
-        Err(error) if error.is_transient() => tracing::warn!("old state is not collected: {error}"),
+        Err(Error::State(error)) if error.is_transient() => tracing::warn!("old state is not collected: {error}"),
         outcome => outcome?,
     }
     Ok(())
+}
+
+/// Deletes the versions of tables that no epoch names which may be read again: those after the oldest checkpoint that is kept.
+fn collect_versions(state: &State, plan: &Plan) -> Result<(), Error> {
+    let checkpoints = state.checkpoints()?;
+    let Some(&oldest) = checkpoints.get(KEPT - 1).filter(|_| !plan.tables.is_empty()) else { return Ok(()) };
+    let names = plan.tables.iter().map(|table| table.name.clone());
+    let floors: Vec<_> = names.zip(versions_after(state, oldest)?).collect();
+    Ok(state.collect_versions(&floors)?)
 }
 
 /// The stores of a job that keeps no state.

@@ -16,6 +16,7 @@
 //! | `begin`, `parts`, `change` | what the state says of where to begin, and whether it is of this job |
 //! | `connect` | sources and sinks, opened and fenced |
 //! | `workers` | the dataflow's ways to the outside |
+//! | `tables` | the tables that streams are enriched from, read and shared by workers |
 //! | `reader`, `committer`, `appender`, `keep` | the threads |
 //! | `reset`, `splice`, `until` | views computed anew before the job goes on |
 //! | `ahead` | how far a reader may go while epochs are read again |
@@ -34,6 +35,7 @@ mod reader;
 mod reset;
 mod shared;
 mod splice;
+mod tables;
 mod until;
 mod workers;
 

@@ -77,6 +77,7 @@ impl SinkNumbers {
                 let stream = self.shared.stats.stream(left_out.stream);
                 add(&stream.duplicates, left_out.repeats);
                 add(&stream.late, left_out.late);
+                add(&stream.unmatched, left_out.unmatched);
             }
             if let Side::Counted(counts) = side {
                 let view = self.shared.stats.view(counts.view);

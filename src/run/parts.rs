@@ -23,6 +23,8 @@ pub(super) enum Part {
     },
     /// A place of dead letters or late events, by its table in the job file.
     Letters(String),
+    /// A table that streams are enriched from.
+    Table(String),
 }
 
 /// The parts, each with what its state depends on.
@@ -36,6 +38,7 @@ impl fmt::Display for Part {
             Part::Sink(name) => write!(f, "sink '{name}'"),
             Part::Held { sink, what } => write!(f, "'{what}' in sink '{sink}'"),
             Part::Letters(table) => write!(f, "[{table}]"),
+            Part::Table(name) => write!(f, "table '{name}'"),
         }
     }
 }
@@ -55,6 +58,13 @@ pub(super) fn parts(job: &Job) -> Parts {
         let _ = write!(words, "{}", source.format);
         let _ = write!(words, ", records of at most {} bytes, number {}", source.max_record_bytes, index + 1);
         parts.insert(Part::Source(source.name.clone()), words);
+    }
+    for (index, table) in job.tables.iter().enumerate() {
+        let columns: Vec<String> = table.columns.iter().map(|column| format!("{} {}", column.name, column.column_type)).collect();
+        let key: Vec<&str> = table.key.iter().map(|&column| table.columns[column].name.as_str()).collect();
+        // How it is written may change: what it said is in the state.
+        let words = format!("({}) by key [{}], number {}", columns.join(", "), key.join(", "), index + 1);
+        parts.insert(Part::Table(table.name.clone()), words);
     }
     for view in &job.views {
         // Without the keys, and with the contents of models.

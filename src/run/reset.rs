@@ -21,18 +21,19 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
 use freshet_connectors::{Past, Staged, staged_job};
-use freshet_dataflows::epochs::{Checkpoint, LogEntry, Start};
+use freshet_dataflows::epochs::{Checkpoint, LogEntry, Start, Version};
 use freshet_dataflows::lower::lower;
 use freshet_dataflows::plan::{Input, Plan};
 use freshet_dataflows::saved::{Saved, saved};
 use freshet_model::Timestamp;
-use freshet_recovery as recovery;
+use freshet_recovery::{self as recovery, Files};
 
 use super::begin::{Beginning, Kept, Known, Leader, Started, Stretch, encode, newest_valid};
 use super::change::compare;
 use super::connect::{self, Connected, WorkerParts};
 use super::parts::{Part, Parts, parts};
 use super::splice::{Taken, splice};
+use super::tables::Tables;
 use super::workers::{self, Work};
 use super::{Error, Options, Reset, Shared};
 use crate::job::Job;
@@ -71,10 +72,11 @@ pub(super) fn reset(purpose: &Purpose<'_>, views: &[String]) -> Result<(), Error
     let known = Known { job: parts(job), saved: saved(plan, &lowered), identities: last.known.identities };
 
     tracing::info!("computing anew: {}", views.join(", "));
-    let run = Run::of(purpose, views, &known, &kept.checkpoint)?;
+    let run = Run::of(purpose, views, &known, (leader.state.files(), &kept.checkpoint))?;
     let (scratch, anew) = run.run(leader.state.generation())?;
     let others: Vec<Saved> = kept.known.saved.iter().map(|saved| saved.without(views)).collect();
-    let start = Start { time: Timestamp::now(), partitions: last.start.partitions };
+    let versions = kept.checkpoint.seal.versions.clone();
+    let start = Start { time: Timestamp::now(), partitions: last.start.partitions, versions };
     leader.state.begin(leader.next, &encode(&Started { known: known.clone(), start })?)?;
     let files = leader.state.files();
     let folds = splice(
@@ -104,7 +106,7 @@ fn settled(leader: &mut Leader) -> Result<Option<(recovery::Checkpoint, Kept)>, 
 fn may_change(was: &Parts, job: &Job, views: &[String]) -> Result<(), Error> {
     let is_theirs = |part: &Part| match part {
         Part::View(name) | Part::Held { what: name, .. } => views.contains(name),
-        Part::Source(_) | Part::Sink(_) | Part::Letters(_) => false,
+        Part::Source(_) | Part::Sink(_) | Part::Letters(_) | Part::Table(_) => false,
     };
     let was: Parts = was.iter().filter(|(part, _)| !is_theirs(part)).map(|(part, words)| (part.clone(), words.clone())).collect();
     // What they read is reset with them, or has no rows that come and go.
@@ -162,6 +164,10 @@ struct Run<'a> {
     /// For each of its sources what the job has read.
     identities: Vec<Option<String>>,
     stretch: Stretch,
+    /// Where the versions of tables are.
+    files: Files,
+    /// Those that are in force in the job: all records meet them.
+    versions: Vec<Version>,
     stop: &'a Arc<AtomicBool>,
 }
 
@@ -179,7 +185,12 @@ impl Drop for Scratch {
 }
 
 impl<'a> Run<'a> {
-    fn of(purpose: &Purpose<'a>, views: &[String], known: &Known, checkpoint: &Checkpoint) -> Result<Run<'a>, Error> {
+    fn of(
+        purpose: &Purpose<'a>,
+        views: &[String],
+        known: &Known,
+        (files, checkpoint): (&Files, &Checkpoint),
+    ) -> Result<Run<'a>, Error> {
         let whole = purpose.job;
         let mut job = whole.clone();
         job.name = staged_job(&whole.name);
@@ -205,7 +216,8 @@ impl<'a> Run<'a> {
         };
         let identities = sources.iter().map(|&source| known.identities.get(source).cloned().flatten()).collect();
         let options = Options { cluster: None, bounded: false, reset: Reset::Nothing, ..purpose.options.clone() };
-        Ok(Run { job, plan, options, identities, stretch, stop: purpose.stop })
+        let (files, versions) = (files.clone(), checkpoint.seal.versions.clone());
+        Ok(Run { job, plan, options, identities, stretch, files, versions, stop: purpose.stop })
     }
 
     /// Runs it to its end; returns its state, and the checkpoint there. `generation` is that of the job.
@@ -240,11 +252,14 @@ impl<'a> Run<'a> {
     fn compute(&self, leader: &Leader, connected: Connected, parts: Vec<WorkerParts>, shared: &Arc<Shared>) -> Result<(), Error> {
         let saved = saved(&self.plan, &connected.lowered);
         let known = Known { job: super::parts::parts(&self.job), saved, identities: connected.identities() };
-        let start = Start { time: Timestamp::now(), partitions: connected.partitions() };
+        let start = Start { time: Timestamp::now(), partitions: connected.partitions(), versions: self.versions.clone() };
         leader.state.begin(0, &encode(&Started { known: known.clone(), start: start.clone() })?)?;
         let begin =
             Beginning { repeat: vec![LogEntry::Start(start)], stretch: Some(self.stretch.clone()), ..Beginning::default() };
+        let tables = Tables::of_versions(&self.plan, &self.versions);
+        tables.load_from(Some(&self.files), shared);
         let work = Work {
+            tables,
             connected: Arc::new(connected),
             begin,
             files: Some((leader.state.files().clone(), leader.state.generation())),

@@ -19,6 +19,7 @@ use timely::{CommunicationConfig, Config, WorkerConfig};
 
 use super::begin::{Beginning, Known};
 use super::connect::{Connected, HeldBatches, HeldTable, WorkerParts};
+use super::tables::Tables;
 use super::{Error, Options, Shared, appender, committer, keep, numbers, point, reader};
 
 /// How long a worker sleeps when it has nothing to do, before it looks whether the job goes on.
@@ -27,6 +28,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// What all workers of a process know.
 pub(super) struct Work {
     pub(super) connected: Arc<Connected>,
+    pub(super) tables: Arc<Tables>,
     pub(super) begin: Beginning,
     /// Where states are kept, if the job keeps any, and the number of this incarnation.
     pub(super) files: Option<(Files, u64)>,
@@ -44,6 +46,7 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(25);
 pub(super) fn run(work: Work, parts: Vec<WorkerParts>, cluster: Option<Running>) -> Result<(), Error> {
     let parts: Mutex<Vec<_>> = Mutex::new(parts.into_iter().map(Some).collect());
     let (shared, workers) = (Arc::clone(&work.shared), work.options.workers);
+    let tables = Arc::clone(&work.tables);
     let handle = cluster.as_ref().map(Running::handle);
     let each = move |worker: &mut Worker| {
         let own = parts.lock().unwrap_or_else(PoisonError::into_inner)[worker.index() % workers].take();
@@ -57,6 +60,7 @@ pub(super) fn run(work: Work, parts: Vec<WorkerParts>, cluster: Option<Running>)
     if ended.is_err() {
         shared.fail(Error::Worker("the dataflow ended".to_owned()));
     }
+    tables.close();
     let failure = shared.take_failure();
     // Whoever did not take what was left may not let go of its thread either; the process is about to end.
     if !matches!(failure, Some(Error::Drain(_))) {
@@ -124,6 +128,10 @@ fn wiring(work: &Work, own: WorkerParts, place: (usize, usize), sources: &Arc<Mu
     let counting = Arc::clone(shared);
     Wiring {
         plan: Arc::clone(&connected.plan),
+        versions: {
+            let tables = Arc::clone(&work.tables);
+            Arc::new(move |table, activator| tables.open(table, activator))
+        },
         sequencer: (place.0 == 0).then(|| sequencing(work)),
         first: begin.first(connected.sources.len()),
         sources: (0..connected.sources.len()).map(|index| source(work, index, place, sources)).collect(),
@@ -156,6 +164,10 @@ fn sequencing(work: &Work) -> Sequencing {
         pace: connected.pace,
         sources: connected.sources.iter().map(|source| source.lateness).collect(),
         clock: Box::new(Timestamp::now),
+        versions: {
+            let tables = Arc::clone(&work.tables);
+            Box::new(move || tables.newest())
+        },
         begin: Begin {
             checkpoint: begin.checkpoint.clone(),
             repeat: begin.repeat.clone(),

@@ -18,5 +18,6 @@ mod repeats;
 mod resets;
 mod starts;
 mod state_over_http;
+mod tables;
 mod union;
 mod whole_pipeline;

@@ -15,6 +15,8 @@
 //! A bounded source ends where the files ended when it was opened. One that follows the files takes a line when its line feed has
 //! been written, and stops with an error when a file was truncated, replaced or removed. The list of files is that of the opening.
 //!
+//! As a table, by which streams are enriched, files are read as a whole whenever one of them has changed; an empty line is none of its records.
+//!
 //! A file is no transaction, but the folder `<file>.freshet` beside it says which of its bytes are those of which epoch (`claim.rs`): the next
 //! start of the job cuts off what lies behind and goes on there, so that each row is in the file once. Only one process writes a file; of a cluster
 //! of several processes, a table sink has one owner, and a sink for rows is refused with the ways out. What is no file on a disk, such as
@@ -35,6 +37,7 @@ mod replay;
 mod shared;
 mod source;
 mod store;
+mod table;
 mod table_sink;
 
 pub(crate) use appender::Appender;
@@ -42,4 +45,5 @@ pub(crate) use archive::FileArchive;
 pub use batch_sink::NdjsonBatchSink;
 pub(crate) use replay::FileTarget;
 pub use source::FileSource;
+pub use table::FileTable;
 pub use table_sink::NdjsonTableSink;

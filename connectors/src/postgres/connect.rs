@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::time::Duration;
 
 use postgres::config::{Host, SslMode};
-use postgres::error::SqlState;
+pub(super) use postgres::error::SqlState;
 use postgres::{Client, Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -16,19 +16,18 @@ pub(super) struct Place {
     config: Config,
     /// Set if connections are to be encrypted.
     tls: Option<MakeRustlsConnect>,
-    /// The sink with host, port and database; never the password.
+    /// The sink or table with host, port and database; never the password.
     pub(super) thing: String,
 }
 
 impl Place {
-    /// Reads a URL.
-    pub(super) fn parse(url: &str, sink: &str) -> Result<Place, Error> {
-        let unnamed = format!("sink '{sink}'");
+    /// Reads a URL; `unnamed` is what it is of, such as `sink 'warehouse'`.
+    pub(super) fn parse(url: &str, unnamed: &str) -> Result<Place, Error> {
         let form = "write postgres://user:password@host:port/database, with %-escapes for special characters";
         let (url, tls) = tls::split(url);
         let tls = tls.map(|wanted| wanted.connector()).transpose();
-        let tls = tls.map_err(|problem| Error::setup(&unnamed, problem, "name a file of certificates in PEM as sslrootcert"))?;
-        let mut config = url.parse::<Config>().map_err(|error| Error::setup(&unnamed, chain(&error), form))?;
+        let tls = tls.map_err(|problem| Error::setup(unnamed, problem, "name a file of certificates in PEM as sslrootcert"))?;
+        let mut config = url.parse::<Config>().map_err(|error| Error::setup(unnamed, chain(&error), form))?;
         let Some(Host::Tcp(host)) = config.get_hosts().first().cloned() else {
             return Err(Error::setup(unnamed, "its url names no host", form));
         };
@@ -45,15 +44,27 @@ impl Place {
             .keepalives_interval(Duration::from_secs(5))
             .keepalives_retries(4)
             .tcp_user_timeout(Duration::from_secs(30));
-        Ok(Place { config, tls, thing: format!("sink '{sink}' (postgres {host}:{port}/{database})") })
+        Ok(Place { config, tls, thing: format!("{unnamed} (postgres {host}:{port}/{database})") })
+    }
+
+    /// Connects and sets the session up for a statement that reads a table as a whole.
+    pub(super) fn connect_to_read(&self) -> Result<Client, postgres::Error> {
+        let mut client = self.open()?;
+        // Who changes the table meanwhile must not be waited for without end.
+        client.batch_execute("SET TimeZone = 'UTC'; SET lock_timeout = '10s'; SET default_transaction_read_only = on")?;
+        Ok(client)
+    }
+
+    fn open(&self) -> Result<Client, postgres::Error> {
+        match &self.tls {
+            Some(tls) => self.config.connect(tls.clone()),
+            None => self.config.connect(NoTls),
+        }
     }
 
     /// Connects and sets the session up for statements that find their rows by key.
     pub(super) fn connect(&self) -> Result<Client, postgres::Error> {
-        let mut client = match &self.tls {
-            Some(tls) => self.config.connect(tls.clone())?,
-            None => self.config.connect(NoTls)?,
-        };
+        let mut client = self.open()?;
         // Every statement here touches a few rows of a table that may be large, so an index is always right; a plan made while
         // the table was small must not stay a scan of all of it. Plans are made once, so that a commit does not pay for them.
         client.batch_execute(
@@ -75,7 +86,7 @@ impl Place {
             return Error::setup(&self.thing, chain(error), remedy);
         };
         let remedy = match *db.code() {
-            SqlState::INVALID_PASSWORD => format!("check the password of user '{user}' in the sink's url"),
+            SqlState::INVALID_PASSWORD => format!("check the password of user '{user}' in its url"),
             SqlState::INVALID_CATALOG_NAME => format!("create it: createdb {} {database}", self.command_arguments()),
             SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
                 format!(
@@ -168,12 +179,12 @@ mod tests {
     use super::*;
 
     fn refusal(url: &str) -> String {
-        Place::parse(url, "db").map(|place| place.thing).expect_err(url).to_string()
+        Place::parse(url, "sink 'db'").map(|place| place.thing).expect_err(url).to_string()
     }
 
     #[test]
     fn messages_name_the_place_and_never_the_password() {
-        let place = Place::parse("postgres://me:secret@db.example:5433/stream_data", "warehouse").unwrap();
+        let place = Place::parse("postgres://me:secret@db.example:5433/stream_data", "sink 'warehouse'").unwrap();
         assert_eq!(place.thing, "sink 'warehouse' (postgres db.example:5433/stream_data)");
         for url in ["postgres://me:secret@h:x/db", "postgres://me:secret@h:1"] {
             assert!(!refusal(url).contains("sec"), "{}", refusal(url));
@@ -192,7 +203,7 @@ mod tests {
 
     #[test]
     fn tls_is_used_if_the_url_insists_on_it() {
-        let is_encrypted = |url: &str| Place::parse(url, "db").unwrap().tls.is_some();
+        let is_encrypted = |url: &str| Place::parse(url, "sink 'db'").unwrap().tls.is_some();
         assert!(is_encrypted("postgres://h/db?sslmode=require"));
         assert!(is_encrypted("postgres://u@h/db?connect_timeout=3&sslmode=verify-full"));
         assert!(!is_encrypted("postgres://u@h/db?sslmode=prefer") && !is_encrypted("postgres://u@h/db"));

@@ -39,6 +39,7 @@ mod encode;
 mod kind;
 mod session;
 mod statements;
+mod table_reader;
 mod tables;
 mod tls;
 mod writer;
@@ -52,6 +53,7 @@ use crate::{Error, SinkOptions, TableSink, fault};
 pub(crate) use archive::PostgresArchive;
 use connect::Place;
 use session::{Attempt, Session};
+pub use table_reader::PostgresTable;
 use tables::Table;
 
 /// A sink that keeps views in a PostgreSQL database.
@@ -75,7 +77,7 @@ impl PostgresSink {
     /// # Errors
     /// The URL is not one, or the server cannot be reached or refuses: each with what to do about it, none with the password.
     pub fn open(url: &str, options: SinkOptions) -> Result<PostgresSink, Error> {
-        let place = Place::parse(url, &options.name)?;
+        let place = Place::parse(url, &format!("sink '{}'", options.name))?;
         let owner = Owner::of(&place.thing, &options)?;
         let client = place.connect().map_err(|error| place.explain_connect(&error))?;
         Ok(PostgresSink { place, owner, opened: Some(client), session: None, views: Vec::new(), committed: None, in_doubt: None })

@@ -10,6 +10,7 @@ mod letters;
 mod oracle;
 mod postgres;
 mod proxy;
+mod reading;
 mod resume;
 mod sqlite;
 mod tls;

@@ -9,6 +9,7 @@ use super::{Batches, Graph};
 use crate::keys::hashes_of;
 use crate::lower::Lowered;
 use crate::operators::dedupe::{self, Rule, dedupe};
+use crate::operators::enrich::{self, enrich};
 use crate::operators::union::part_of_union;
 use crate::plan::{Derived, Input};
 
@@ -27,6 +28,7 @@ impl<'s> Graph<'s> {
             }
             let batches = match derived {
                 Derived::Dedupe { input, keys, within } => self.dedupe(lowered, index, *input, (keys, *within)),
+                Derived::Enrich { input, table, keys, only_matched } => self.enrich(index, *input, *table, (keys, *only_matched)),
                 Derived::Union(inputs) => self.union(index, inputs),
             };
             debug_assert_eq!(self.batches.len(), index, "streams stand behind the declared sources");
@@ -58,6 +60,17 @@ impl<'s> Graph<'s> {
         let built = dedupe(self.scope, options, self.rows(input), self.seals.clone());
         self.sides.push(built.sides);
         self.kept.push(built.saved);
+        built.batches
+    }
+
+    fn enrich(&mut self, index: usize, input: Input, table: usize, (keys, only_matched): (&[usize], bool)) -> Batches<'s> {
+        let (name, schema) = (self.plan.sources[index].name.clone(), self.plan.table(Input::Source(index)).arrow());
+        let rule = enrich::Rule { stream: index, name, table, keys: keys.to_vec(), only_matched, schema };
+        let begin = (self.first.epoch, self.first.versions[table]);
+        let versions = Arc::clone(&self.versions);
+        let open = move |activator| versions(table, activator);
+        let built = enrich(self.scope, rule, begin, open, self.rows(input), self.seals.clone());
+        self.sides.push(built.sides);
         built.batches
     }
 

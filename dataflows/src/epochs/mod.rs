@@ -49,6 +49,33 @@ pub struct Cut {
     pub progress: Progress,
 }
 
+/// The number of a version of a table, from 1.
+pub type Version = u64;
+
+/// The first epoch of a run, and what is in force in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct First {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The watermark of each source.
+    pub watermarks: Vec<Timestamp>,
+    /// The version of each table.
+    pub versions: Vec<Version>,
+}
+
+impl First {
+    /// Finds out where a run over so many sources begins, after a checkpoint or at the beginning of the log.
+    #[must_use]
+    pub fn after(checkpoint: Option<&Checkpoint>, log: &[LogEntry], sources: usize) -> First {
+        if let Some(Checkpoint { epoch, seal, .. }) = checkpoint {
+            return First { epoch: epoch + 1, watermarks: seal.watermarks.clone(), versions: seal.versions.clone() };
+        }
+        let starts = log.iter().map_while(|entry| if let LogEntry::Start(start) = entry { Some(start) } else { None });
+        let versions = starts.last().map(|start| start.versions.clone()).unwrap_or_default();
+        First { epoch: 0, watermarks: vec![Timestamp::MIN; sources], versions }
+    }
+}
+
 /// What a source operator tells the sequencer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Report {
@@ -76,6 +103,8 @@ pub struct Tick {
 pub struct Seal {
     /// For each source, the watermark of the next epoch.
     pub watermarks: Vec<Timestamp>,
+    /// For each table, the version that is in force in the next epoch.
+    pub versions: Vec<Version>,
     /// When the epoch was cut.
     pub processing_time: Timestamp,
     /// The greatest event time among the epoch's records.
@@ -100,6 +129,8 @@ pub struct Start {
     pub time: Timestamp,
     /// For each source its partitions.
     pub partitions: Vec<Vec<PartitionId>>,
+    /// For each table its newest version, which is in force in the first epoch of all.
+    pub versions: Vec<Version>,
 }
 
 /// What the sequencer knows as of an epoch: its part of a checkpoint.

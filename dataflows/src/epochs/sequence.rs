@@ -13,7 +13,7 @@ use freshet_model::{Epoch, Offset, PartitionId, Timestamp};
 
 use super::pacing::{Decision, Pace, Situation};
 use super::watermark::{Lateness, Watermark};
-use super::{Checkpoint, Cut, EpochRecord, LogEntry, Report, Seal, Tick};
+use super::{Checkpoint, Cut, EpochRecord, First, LogEntry, Report, Seal, Tick, Version};
 
 /// Where a run begins.
 #[derive(Debug, Clone, Default)]
@@ -54,6 +54,8 @@ pub(super) struct Sequence {
     /// Epochs cut and not yet sealed: when they were cut, and what has been reported of them.
     unsealed: BTreeMap<Epoch, (Timestamp, Vec<Cut>)>,
     last_epoch: Option<Epoch>,
+    /// The version of each table that is in force in the oldest epoch that is not sealed.
+    versions: Vec<Version>,
     repeat: VecDeque<LogEntry>,
     /// When the epochs that are to be repeated, and are not cut yet, were cut.
     repeat_times: VecDeque<Timestamp>,
@@ -85,6 +87,7 @@ impl Sequence {
         });
         let repeat_times = times.collect();
         let interval = checkpoint_interval.map(|interval| i64::try_from(interval.as_micros()).unwrap_or(i64::MAX));
+        let versions = First::after(begin.checkpoint.as_ref(), &begin.repeat, sources.len()).versions;
         let (watermarks, ends, open, last_cut) = match begin.checkpoint {
             Some(known) => (known.watermarks, known.ends, known.epoch + 1, known.seal.processing_time),
             None => {
@@ -103,6 +106,7 @@ impl Sequence {
             stopping: false,
             unsealed: BTreeMap::new(),
             last_epoch: None,
+            versions,
             repeat: begin.repeat.into(),
             repeat_times,
             ceilings: begin.ceilings,
@@ -165,8 +169,8 @@ impl Sequence {
         Tick { processing_time, last }
     }
 
-    /// Seals the oldest epoch, if all reports below `reported` have come.
-    pub(super) fn maybe_seal(&mut self, reported: Epoch) -> Result<Option<Sealed>, Divergence> {
+    /// Seals the oldest epoch, if all reports below `reported` have come; `newest_versions` are those of the tables.
+    pub(super) fn maybe_seal(&mut self, reported: Epoch, newest_versions: &[Version]) -> Result<Option<Sealed>, Divergence> {
         let Some((&epoch, _)) = self.unsealed.first_key_value().filter(|(epoch, _)| **epoch < reported) else { return Ok(None) };
         let Some((processing_time, mut cuts)) = self.unsealed.remove(&epoch) else { return Ok(None) };
         cuts.sort_by_key(|cut| (cut.source, cut.partition));
@@ -183,13 +187,15 @@ impl Sequence {
             if record.seal.watermarks != watermarks {
                 return Err(Divergence(format!("epoch {epoch} has other watermarks now than when it was cut")));
             }
+            self.versions.clone_from(&record.seal.versions);
             self.begin_runs();
             return Ok(Some(Sealed::Repeated(EpochRecord { seal: Seal { checkpoint: false, ..record.seal }, ..record })));
         }
         let newest = cuts.iter().filter_map(|cut| cut.max_event_time).max();
         self.plan_the_end();
         let checkpoint = self.plan_checkpoint(epoch + 1, processing_time);
-        let seal = Seal { watermarks, processing_time, newest, checkpoint };
+        self.advance_versions(newest_versions);
+        let seal = Seal { watermarks, versions: self.versions.clone(), processing_time, newest, checkpoint };
         if self.checkpoints.epoch == Some(epoch) {
             let (watermarks, ends) = (self.watermarks.clone(), self.ends.clone());
             self.checkpoints.taken = Some(Checkpoint { epoch, seal: seal.clone(), watermarks, ends });
@@ -207,6 +213,13 @@ impl Sequence {
         match &self.ceilings {
             None => reached.collect(),
             Some(ceilings) => reached.zip(ceilings).map(|(reached, &ceiling)| reached.min(ceiling)).collect(),
+        }
+    }
+
+    /// Takes in the newest versions of tables. None goes back, not even to one that a former leader has named.
+    fn advance_versions(&mut self, newest: &[Version]) {
+        for (version, newest) in self.versions.iter_mut().zip(newest) {
+            *version = (*newest).max(*version);
         }
     }
 
@@ -288,7 +301,7 @@ mod tests {
     const LATENESS: Lateness = Lateness { delay: 10, idle_timeout: 100 };
 
     fn start(time: i64) -> LogEntry {
-        LogEntry::Start(Start { time: Timestamp(time), partitions: vec![vec![0]] })
+        LogEntry::Start(Start { time: Timestamp(time), partitions: vec![vec![0]], versions: Vec::new() })
     }
 
     fn begun(begin: Begin) -> Sequence {
@@ -306,7 +319,7 @@ mod tests {
     }
 
     fn seal(sequence: &mut Sequence, reported: Epoch) -> Option<EpochRecord> {
-        sequence.maybe_seal(reported).expect("nothing differs").map(|sealed| match sealed {
+        sequence.maybe_seal(reported, &[]).expect("nothing differs").map(|sealed| match sealed {
             Sealed::New(record) | Sealed::Repeated(record) => record,
         })
     }
@@ -412,7 +425,41 @@ mod tests {
             let mut expected = first.watermarks.clone();
             expected[0].start(&[0], Timestamp(1_000_000));
             assert_eq!((second.watermarks.clone(), second.ends.clone()), (expected, first.ends.clone()));
-            assert!(matches!(second.maybe_seal(99), Ok(None)));
+            assert!(matches!(second.maybe_seal(99, &[]), Ok(None)));
+        }
+    }
+
+    #[test]
+    fn an_epoch_names_the_versions_of_the_next_one_and_a_run_that_repeats_it_names_them_again() {
+        let begin_with = |version| {
+            let LogEntry::Start(start) = start(0) else { unreachable!("it is a start") };
+            LogEntry::Start(Start { versions: vec![version], ..start })
+        };
+        let versions = |sealed: Result<Option<Sealed>, Divergence>| match sealed.expect("nothing differs").expect("complete") {
+            Sealed::New(record) | Sealed::Repeated(record) => record,
+        };
+        let cut = |sequence: &mut Sequence, epoch: i64, newest: Version| {
+            sequence.advance_report(epoch.cast_unsigned(), Report::Pending);
+            let now = Timestamp((epoch + 1) * 10_000);
+            let cut =
+                sequence.maybe_cut(now, 0, 0).or_else(|_| sequence.maybe_cut(now, epoch.cast_unsigned(), epoch.cast_unsigned()));
+            cut.expect("old enough");
+            sequence.advance_report(epoch.cast_unsigned(), report(epoch, epoch + 1, 0, Progress::Behind(7)));
+            versions(sequence.maybe_seal(epoch.cast_unsigned() + 1, &[newest]))
+        };
+        // The first of two starts before the first epoch came to nothing.
+        let mut log = vec![begin_with(3), begin_with(4)];
+        assert_eq!(First::after(None, &log, 1).versions, [4]);
+        let mut first = begun(Begin { repeat: log.clone(), ..Begin::default() });
+        for (epoch, newest, named) in [(0, 4, 4), (1, 6, 6), (2, 5, 6)] {
+            let record = cut(&mut first, epoch, newest);
+            assert_eq!(record.seal.versions, [named], "none goes back");
+            log.push(LogEntry::Epoch(record));
+        }
+        log.push(begin_with(9));
+        let mut second = begun(Begin { repeat: log, ..Begin::default() });
+        for (epoch, named) in [(0, 4), (1, 6), (2, 6), (3, 9)] {
+            assert_eq!(cut(&mut second, epoch, 9).seal.versions, [named], "epoch {epoch}");
         }
     }
 
@@ -423,7 +470,7 @@ mod tests {
         let mut second = begun(Begin { repeat: log, ..Begin::default() });
         second.maybe_cut(Timestamp(30_000), 0, 0).expect("repeated at once");
         second.advance_report(0, report(0, 2, 500, Progress::AtEnd));
-        let Divergence(said) = second.maybe_seal(1).expect_err("one record more");
+        let Divergence(said) = second.maybe_seal(1, &[]).expect_err("one record more");
         assert!(said.contains("offsets 0 to 1") && said.contains("offsets 0 to 2"), "{said}");
     }
 

@@ -29,7 +29,7 @@ use super::pacing::{Decision, Pace};
 pub use super::sequence::{Begin, Divergence};
 use super::sequence::{Sealed, Sequence};
 use super::watermark::Lateness;
-use super::{Checkpoint, EpochRecord, Report, Seal, Tick};
+use super::{Checkpoint, EpochRecord, Report, Seal, Tick, Version};
 use crate::outlet::Outlet;
 
 /// How often the operator looks at the clock while it waits for nothing in particular.
@@ -45,6 +45,8 @@ pub struct Options {
     pub clock: Box<dyn Fn() -> Timestamp>,
     /// Where the run begins.
     pub begin: Begin,
+    /// Returns the newest version of each table whose rows are durable.
+    pub versions: Box<dyn Fn() -> Vec<Version>>,
     /// The epoch log, given the means to wake the operator when a record has become durable.
     pub log: Box<dyn FnOnce(SyncActivator) -> Outlet<EpochRecord>>,
     /// How often a checkpoint is taken, if at all.
@@ -132,6 +134,7 @@ struct Running {
     /// The first epoch that is not in the log from the start.
     logged: Epoch,
     clock: Box<dyn Fn() -> Timestamp>,
+    versions: Box<dyn Fn() -> Vec<Version>>,
     checkpointed: Box<dyn FnMut(Checkpoint)>,
     diverged: Box<dyn FnMut(Divergence)>,
     /// When the earliest timer goes off that has been set.
@@ -152,6 +155,7 @@ impl Running {
             log: (options.log)(activator),
             waiting: VecDeque::new(),
             clock: options.clock,
+            versions: options.versions,
             checkpointed: options.checkpointed,
             diverged: options.diverged,
             armed: None,
@@ -173,8 +177,9 @@ impl Running {
 
     fn seal_all(&mut self, reported: Epoch, kept: Epoch, mut send: impl FnMut(&Capability<Epoch>, Seal)) {
         let Some(seals) = &mut self.seals else { return };
+        let versions = (self.versions)();
         loop {
-            match self.sequence.maybe_seal(reported) {
+            match self.sequence.maybe_seal(reported, &versions) {
                 Ok(None) => break,
                 Ok(Some(Sealed::New(record))) => {
                     self.waiting.push_back((record.epoch, record.seal.clone()));

@@ -8,7 +8,7 @@
 //!                   ├─ gather ─ partials ─(by key)─ fold …                                        (each side of a join)
 //!                   ├─ map ─ rows ─┬─ append ─▶ batch sink
 //!                   │              └─(to the sink's worker)─ drain ─▶ table sink
-//!                   └─ dedupe, union ─ batches of streams made from others, as from a source
+//!                   └─ dedupe, enrich, union ─ batches of streams made from others, as from a source
 //! ```
 
 mod agenda;
@@ -16,6 +16,7 @@ pub mod append;
 mod course;
 pub mod dedupe;
 pub mod drain;
+pub mod enrich;
 pub mod fold;
 pub mod gather;
 pub mod keep;

@@ -5,7 +5,7 @@ use freshet_model::TableSchema;
 use super::key::Part;
 use super::relation::{Base, Reads, Relation};
 use super::tables::Entry;
-use crate::plan::{SourcePlan, View};
+use crate::plan::{SourcePlan, TablePlan, View};
 
 /// A view that later views may read.
 pub(super) struct KnownView {
@@ -22,6 +22,8 @@ pub(super) struct KnownView {
 pub(super) struct Catalog {
     /// The declared sources, and the streams made from them so far.
     pub(super) sources: Vec<SourcePlan>,
+    /// The tables by which streams are enriched.
+    pub(super) tables: Vec<TablePlan>,
     pub(super) views: Vec<KnownView>,
 }
 
@@ -46,6 +48,7 @@ impl Catalog {
                 Some(relation) => relation.clone(),
                 None => self.changes(index),
             },
+            Entry::Table(_) => unreachable!("a table is read by joins alone"),
         }
     }
 

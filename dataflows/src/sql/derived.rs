@@ -1,4 +1,4 @@
-//! Streams that are made from others: what `dedupe` and `UNION ALL` read, and what is read of them.
+//! Streams that are made from others: what `dedupe`, `UNION ALL` and joins with tables read, and what is read of them.
 //!
 //! Such a stream is to all that reads it what a source is. Its inputs are sources and row-wise views as they are; any other row-wise query
 //! becomes a hidden view first.
@@ -10,6 +10,7 @@ use datafusion_expr::{Expr, LogicalPlan, Union};
 use freshet_model::{Column, ColumnType};
 
 use super::dedupe::DedupeTable;
+use super::enrich;
 use super::error::{Planned, Refusal};
 use super::hidden::{Lowering, restore};
 use super::relation::{Reads, Relation};
@@ -18,9 +19,9 @@ use crate::explain::seconds;
 use crate::plan::{Derived, Input, SourcePlan};
 
 /// How a refusal names what reads the input, and what to write instead.
-struct Reader {
-    name: &'static str,
-    remedy: &'static str,
+pub(super) struct Reader {
+    pub(super) name: &'static str,
+    pub(super) remedy: &'static str,
 }
 
 const DEDUPE: Reader =
@@ -69,15 +70,20 @@ impl Lowering<'_> {
         Ok(self.derive(SourcePlan { name, columns, time_column, derived: Some(Derived::Union(inputs)) }, &union.schema))
     }
 
-    /// Adds a stream, unless there is one that is made in the same way, and reads it with the types that `schema` gives its columns.
-    fn derive(&mut self, stream: SourcePlan, schema: &DFSchemaRef) -> Relation {
+    /// Adds a stream, unless there is one that is made in the same way, and reads it.
+    pub(super) fn stream_of(&mut self, stream: SourcePlan) -> Relation {
         let sources = &mut self.catalog.sources;
         let is_same = |known: &SourcePlan| known.derived == stream.derived && known.columns == stream.columns;
         let index = sources.iter().position(is_same).unwrap_or(sources.len());
         if index == sources.len() {
             sources.push(stream);
         }
-        let relation = self.catalog.relation(Entry::Source(index));
+        self.catalog.relation(Entry::Source(index))
+    }
+
+    /// The same with the types that `schema` gives its columns.
+    fn derive(&mut self, stream: SourcePlan, schema: &DFSchemaRef) -> Relation {
+        let relation = self.stream_of(stream);
         let columns = relation.base.columns.iter().zip(schema.fields());
         let columns = columns.map(|(column, field)| restore(column, field.data_type())).collect();
         Relation { columns, ..relation }
@@ -90,20 +96,21 @@ impl Lowering<'_> {
                 match (scan.source.as_ref() as &dyn Any).downcast_ref::<Table>().map(|table| table.entry) {
                     Some(Entry::View(view)) => self.catalog.views[view].inline.is_some(),
                     Some(Entry::Source(_)) => true,
-                    None => false,
+                    Some(Entry::Table(_)) | None => false,
                 }
             }
             LogicalPlan::SubqueryAlias(alias) => self.is_stream(&alias.input),
             LogicalPlan::Filter(filter) => self.is_stream(&filter.input),
             LogicalPlan::Projection(projection) => self.is_stream(&projection.input),
             LogicalPlan::Union(union) => union.inputs.iter().all(|input| self.is_stream(input)),
+            LogicalPlan::Join(node) => enrich::enriched(node).is_some_and(|stream| self.is_stream(stream)),
             LogicalPlan::Extension(extension) => extension.node.as_any().is::<DedupeTable>(),
             _ => false,
         }
     }
 
     /// Returns a query of appended rows as an input, made a hidden view if need be.
-    fn stream(&mut self, plan: &LogicalPlan, reader: &Reader) -> Planned<Input> {
+    pub(super) fn stream(&mut self, plan: &LogicalPlan, reader: &Reader) -> Planned<Input> {
         if let Some(Entry::View(view)) = plainly(plan)
             && self.catalog.views[view].view.table.appends
         {
@@ -112,7 +119,8 @@ impl Lowering<'_> {
         let relation = Relation::lower(plan, self)?;
         let Relation { base, groups, .. } = &relation;
         if groups.is_some() || base.window.is_some() || !matches!(base.input, Reads::Source(_)) {
-            let problem = format!("{} takes the records of streams, but '{}' is aggregated or joined", reader.name, base.name);
+            let is = if base.window.is_some() && groups.is_none() { "cut into windows" } else { "aggregated or joined" };
+            let problem = format!("{} takes the records of streams, but '{}' is {is}", reader.name, base.name);
             return Err(Refusal::new(problem, reader.remedy));
         }
         if let Some(input) = relation.plainly() {
@@ -124,7 +132,7 @@ impl Lowering<'_> {
     }
 
     /// Returns an input's name, columns and event time.
-    fn known(&self, input: Input) -> (String, Vec<Column>, Option<usize>) {
+    pub(super) fn known(&self, input: Input) -> (String, Vec<Column>, Option<usize>) {
         match input {
             Input::Source(source) => {
                 let SourcePlan { name, columns, time_column, .. } = self.catalog.sources[source].clone();
@@ -138,8 +146,8 @@ impl Lowering<'_> {
     }
 }
 
-/// Returns the source or view of which a query selects all columns, in their order, and all rows.
-fn plainly(plan: &LogicalPlan) -> Option<Entry> {
+/// Returns the source, view or table of which a query selects all columns, in their order, and all rows.
+pub(super) fn plainly(plan: &LogicalPlan) -> Option<Entry> {
     match plan {
         LogicalPlan::TableScan(scan) => (scan.source.as_ref() as &dyn Any).downcast_ref::<Table>().map(|table| table.entry),
         LogicalPlan::SubqueryAlias(alias) => plainly(&alias.input),

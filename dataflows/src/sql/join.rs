@@ -42,6 +42,9 @@ pub(super) struct Sorted {
 
 /// Lowers a join node.
 pub(super) fn lower(node: &JoinNode, lowering: &mut Lowering<'_>) -> Planned<Relation> {
+    if let Some(enriched) = lowering.enrich(node)? {
+        return Ok(enriched);
+    }
     let (kind, swapped) = kind(node)?;
     let schema = node.left.schema().join(node.right.schema())?;
     let (mut left, mut right) = (Relation::lower(&node.left, lowering)?, Relation::lower(&node.right, lowering)?);

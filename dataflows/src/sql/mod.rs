@@ -23,6 +23,7 @@ mod conditions;
 mod declared;
 mod dedupe;
 mod derived;
+mod enrich;
 mod error;
 mod fixed;
 mod functions;
@@ -49,8 +50,9 @@ mod windowed;
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion_common::config::ConfigOptions;
 use datafusion_common::tree_node::TreeNode;
 use datafusion_expr::LogicalPlan;
@@ -58,12 +60,13 @@ use datafusion_optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSu
 use datafusion_optimizer::{Analyzer, OptimizerContext, OptimizerRule};
 use datafusion_sql::planner::{ParserOptions, SqlToRel};
 use datafusion_sql::sqlparser::ast::{Query, Statement};
+use freshet_model::Column;
 
 pub use error::PlanError;
 pub use fixed::identity;
 pub use functions::{FunctionError, Functions};
 
-use crate::plan::{Emit, LatePolicy, Plan, SourcePlan};
+use crate::plan::{Emit, LatePolicy, Plan, SourcePlan, TablePlan};
 use catalog::{Catalog, KnownView};
 use error::{Planned, Refusal};
 use hidden::Lowering;
@@ -86,6 +89,26 @@ pub struct ViewDefinition {
     pub late: LatePolicy,
 }
 
+/// What views may read beside one another.
+#[derive(Debug, Clone, Default)]
+pub struct Inputs {
+    /// The sources.
+    pub sources: Vec<SourcePlan>,
+    /// The tables by which streams are enriched.
+    pub tables: Vec<TablePlan>,
+}
+
+impl Inputs {
+    fn names(&self) -> impl Iterator<Item = &String> {
+        self.sources.iter().map(|source| &source.name).chain(self.tables.iter().map(|table| &table.name))
+    }
+
+    fn columns(&self) -> impl Iterator<Item = &Column> {
+        let of_tables = self.tables.iter().flat_map(|table| &table.columns);
+        self.sources.iter().flat_map(|source| &source.columns).chain(of_tables)
+    }
+}
+
 /// Enough for the longest text that is accepted; what is not used is never touched.
 const STACK_BYTES: usize = 256 << 20;
 
@@ -94,38 +117,41 @@ const STACK_BYTES: usize = 256 << 20;
 /// # Errors
 /// As for [`plan_with`].
 pub fn plan(sources: &[SourcePlan], views: &[ViewDefinition]) -> Result<Plan, PlanError> {
-    plan_with(sources, views, &Functions::new())
+    plan_with(&Inputs { sources: sources.to_vec(), tables: Vec::new() }, views, &Functions::new())
 }
 
-/// Plans the views of a job over its sources.
+/// Plans the views of a job over its sources and tables.
 ///
 /// # Errors
 /// Names the view that cannot be planned, what is wrong with it, and what to write instead.
-pub fn plan_with(sources: &[SourcePlan], views: &[ViewDefinition], functions: &Functions) -> Result<Plan, PlanError> {
+pub fn plan_with(inputs: &Inputs, views: &[ViewDefinition], functions: &Functions) -> Result<Plan, PlanError> {
     // Parsing and planning recurse over expressions before it is known how deep they are, so they get a stack to do it on.
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("sql".to_owned()).stack_size(STACK_BYTES);
-        match thread.spawn_scoped(scope, || plan_views(sources, views, functions)) {
+        match thread.spawn_scoped(scope, || plan_views(inputs, views, functions)) {
             Ok(planning) => planning.join().unwrap_or_else(|panic| resume_unwind(panic)),
-            Err(_) => plan_views(sources, views, functions),
+            Err(_) => plan_views(inputs, views, functions),
         }
     })
 }
 
-fn plan_views(sources: &[SourcePlan], views: &[ViewDefinition], functions: &Functions) -> Result<Plan, PlanError> {
-    check_names(sources, views)?;
+fn plan_views(inputs: &Inputs, views: &[ViewDefinition], functions: &Functions) -> Result<Plan, PlanError> {
+    check_names(inputs, views)?;
     let mut functions = functions.clone();
-    let queries = parse(sources, views, &mut functions)?;
+    let queries = parse(inputs, views, &mut functions)?;
     let names: Vec<&str> = views.iter().map(|view| view.name.as_str()).collect();
     let reads: Vec<Vec<usize>> = queries.iter().map(|(_, read)| read.clone()).collect();
     let order = order::order(&names, &reads).map_err(|(view, refusal)| refusal.about(names[view]))?;
 
     let mut tables = Names::new(&functions);
-    for (index, source) in sources.iter().enumerate() {
-        let fields = source.columns.iter().map(|c| Field::new(&c.name, c.column_type.arrow(), true));
-        tables.insert(&source.name, Entry::Source(index), Schema::new(fields.collect::<Vec<_>>()).into());
+    for (index, source) in inputs.sources.iter().enumerate() {
+        tables.insert(&source.name, Entry::Source(index), schema(&source.columns));
     }
-    let mut catalog = Catalog { sources: sources.to_vec(), views: Vec::with_capacity(views.len()) };
+    for (index, table) in inputs.tables.iter().enumerate() {
+        tables.insert(&table.name, Entry::Table(index), schema(&table.columns));
+    }
+    let Inputs { sources, tables: known } = inputs.clone();
+    let mut catalog = Catalog { sources, tables: known, views: Vec::with_capacity(views.len()) };
     for index in order {
         let definition = &ViewDefinition { sql: identity(&views[index].sql, &functions), ..views[index].clone() };
         let known =
@@ -133,15 +159,20 @@ fn plan_views(sources: &[SourcePlan], views: &[ViewDefinition], functions: &Func
         tables.insert(&definition.name, Entry::View(catalog.views.len()), known.view.table.arrow());
         catalog.views.push(known);
     }
-    Ok(Plan { sources: catalog.sources, views: catalog.views.into_iter().map(|known| known.view).collect() })
+    let Catalog { sources, tables, views } = catalog;
+    Ok(Plan { sources, tables, views: views.into_iter().map(|known| known.view).collect() })
+}
+
+fn schema(columns: &[Column]) -> SchemaRef {
+    Arc::new(Schema::new(columns.iter().map(|c| Field::new(&c.name, c.column_type.arrow(), true)).collect::<Vec<_>>()))
 }
 
 /// Refuses two things of one name, capital letters aside: their tables could not be told apart in every database.
-fn check_names(sources: &[SourcePlan], views: &[ViewDefinition]) -> Result<(), PlanError> {
+fn check_names(inputs: &Inputs, views: &[ViewDefinition]) -> Result<(), PlanError> {
     let mut taken = BTreeSet::new();
-    for name in sources.iter().map(|source| &source.name).chain(views.iter().map(|view| &view.name)) {
+    for name in inputs.names().chain(views.iter().map(|view| &view.name)) {
         if !taken.insert(name.to_lowercase()) {
-            return Err(Refusal::new("another source or view has this name", "give each a name of its own").about(name));
+            return Err(Refusal::new("another source, table or view has this name", "give each a name of its own").about(name));
         }
     }
     Ok(())
@@ -150,11 +181,10 @@ fn check_names(sources: &[SourcePlan], views: &[ViewDefinition]) -> Result<(), P
 /// A query and the indices of the views that it reads.
 type Parsed = (Box<Query>, Vec<usize>);
 
-fn parse(sources: &[SourcePlan], views: &[ViewDefinition], functions: &mut Functions) -> Result<Vec<Parsed>, PlanError> {
-    let tables = sources.iter().map(|source| &source.name).chain(views.iter().map(|view| &view.name));
-    let declared: BTreeSet<String> = tables.clone().cloned().collect();
-    let columns = sources.iter().flat_map(|source| &source.columns).map(|c| &c.name);
-    let spelling = Spelling::new(tables.chain(columns).map(String::as_str));
+fn parse(inputs: &Inputs, views: &[ViewDefinition], functions: &mut Functions) -> Result<Vec<Parsed>, PlanError> {
+    let names = || inputs.names().chain(views.iter().map(|view| &view.name));
+    let declared: BTreeSet<String> = names().cloned().collect();
+    let spelling = Spelling::new(names().chain(inputs.columns().map(|c| &c.name)).map(String::as_str));
     let mut parse = |view: &ViewDefinition| -> Planned<Parsed> {
         let parsed = syntax::parse(&view.sql, &spelling);
         let mut query = parsed.map_err(|refusal| fixed::without_keys(&view.sql, refusal))?;

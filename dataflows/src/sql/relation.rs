@@ -17,6 +17,7 @@ use datafusion_expr::{Distinct, Expr, LogicalPlan, lit};
 use freshet_model::{Column as TableColumn, ColumnType};
 
 use super::dedupe::DedupeTable;
+use super::enrich;
 use super::error::{Planned, Refusal};
 use super::functions::PROCESSING_TIME;
 use super::group::{self, Groups};
@@ -24,7 +25,7 @@ use super::hidden::Lowering;
 use super::join::{self, Joined};
 use super::key::Part;
 use super::ranking::{self, Pending};
-use super::tables::Table;
+use super::tables::{Entry, Table};
 use super::union;
 use super::window::{WINDOW_COLUMNS, WindowTable, width};
 use super::windowed;
@@ -132,6 +133,7 @@ impl Relation {
     pub(super) fn lower(plan: &LogicalPlan, lowering: &mut Lowering<'_>) -> Planned<Relation> {
         match plan {
             LogicalPlan::TableScan(scan) => match (scan.source.as_ref() as &dyn Any).downcast_ref::<Table>() {
+                Some(Table { entry: Entry::Table(table), .. }) => Err(enrich::alone(&lowering.catalog.tables[*table])),
                 Some(table) => Ok(lowering.catalog.relation(table.entry)),
                 None => Err(Refusal::new(format!("'{}' is no table", scan.table_name), "read a source or a view")),
             },

@@ -21,9 +21,11 @@ pub(super) enum Entry {
     Source(usize),
     /// The planned view with this index.
     View(usize),
+    /// The table with this index, by which streams are enriched.
+    Table(usize),
 }
 
-/// A source or a planned view, as DataFusion sees it.
+/// A source, a planned view or a table, as DataFusion sees it.
 pub(super) struct Table {
     pub(super) entry: Entry,
     pub(super) schema: SchemaRef,

@@ -233,12 +233,14 @@ fn keys(
 
 /// Tells whether a row-wise view has no key, or one that holds the key by which its input is without repeats.
 fn is_deduped_by(key: &[usize], relation: &Relation, plain: &[Option<usize>], lowering: &Lowering<'_>) -> bool {
-    let deduped = match &relation.base.input {
-        Reads::Source(source) => lowering.catalog.sources[*source].derived.as_ref(),
-        _ => None,
-    };
+    let Reads::Source(mut source) = relation.base.input else { return key.is_empty() };
+    let derived = |source: usize| lowering.catalog.sources[source].derived.as_ref();
+    // A table adds columns behind those of a record, and no record.
+    while let Some(Derived::Enrich { input: Input::Source(input), .. }) = derived(source) {
+        source = *input;
+    }
     let holds = |column: &usize| key.iter().any(|&of_key| plain[of_key] == Some(*column));
-    key.is_empty() || matches!(deduped, Some(Derived::Dedupe { keys, .. }) if keys.iter().all(holds))
+    key.is_empty() || matches!(derived(source), Some(Derived::Dedupe { keys, .. }) if keys.iter().all(holds))
 }
 
 /// Checks the key that the job gives to a join or derives one; trusts one that cannot be checked.

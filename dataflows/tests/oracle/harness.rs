@@ -13,19 +13,20 @@ use freshet_dataflows::coalesce::Coalescer;
 use freshet_dataflows::epochs::pacing::Pace;
 use freshet_dataflows::epochs::sequencer::{Begin, Options};
 use freshet_dataflows::epochs::watermark::Lateness;
-use freshet_dataflows::epochs::{Checkpoint, EpochRecord, LogEntry, Start};
+use freshet_dataflows::epochs::{Checkpoint, EpochRecord, First, LogEntry, Start, Version};
 use freshet_dataflows::keys::key_hash;
 use freshet_dataflows::lower::{Fold, lower};
 use freshet_dataflows::operators::drain::SinkEpoch;
 use freshet_dataflows::outlet::Outlet;
-use freshet_dataflows::plan::{Emit, Input, LatePolicy, Plan, SourcePlan};
+use freshet_dataflows::plan::{Emit, Input, LatePolicy, Plan, SourcePlan, TablePlan};
 use freshet_dataflows::saved::{Conversion, Saved, saved};
 use freshet_dataflows::saving::{Restore, Save, SaveOutlet, Stores};
-use freshet_dataflows::sql::{ViewDefinition, plan};
+use freshet_dataflows::sql::{Functions, Inputs, ViewDefinition, plan_with};
 use freshet_model::{Column, Commit, Epoch, LedgerRow, Timestamp};
 use timely::scheduling::SyncActivator;
 
 use crate::feed::feed;
+use crate::tables;
 
 pub(crate) const MINUTE: i64 = 60_000_000;
 pub(crate) const DELAY: i64 = 2 * MINUTE;
@@ -66,6 +67,8 @@ pub(crate) struct Outcome {
     pub(crate) records: Vec<EpochRecord>,
     /// How many rows each table was given and has lost, all commits together.
     pub(crate) writes: BTreeMap<String, usize>,
+    /// The versions of the tables in the first epoch.
+    pub(crate) versions: Vec<Version>,
     /// The number of keys that are kept for each view and stream.
     pub(crate) keys: BTreeMap<Input, i64>,
 }
@@ -78,6 +81,8 @@ struct World {
     log: Vec<LogEntry>,
     saving: BTreeMap<(Epoch, usize), States>,
     checkpoints: Vec<(Checkpoint, BTreeMap<usize, States>)>,
+    /// How often the tables have been looked at: they change with it.
+    looks: u64,
     /// What the last run computed.
     plan: Option<Arc<Plan>>,
 }
@@ -213,6 +218,7 @@ fn outcome(world: &Mutex<World>) -> Outcome {
     let mut outcome = std::mem::take(&mut world.outcome);
     outcome.late.sort();
     outcome.dead.sort_unstable();
+    outcome.versions = First::after(None, &world.log, 0).versions;
     outcome.records = world.log.iter().filter_map(record).cloned().collect();
     outcome
 }
@@ -242,7 +248,12 @@ fn planned(views: &[(&str, &str)], sources: usize, manner: Manner) -> Plan {
         let (name, sql, key) = (name.to_owned(), (*sql).to_owned(), key.into_iter().map(str::to_owned).collect());
         ViewDefinition { name, sql, key, emit: manner.emit, late }
     };
-    plan(&sources, &views.iter().map(view).collect::<Vec<_>>()).expect("the views can be planned")
+    let tables = vec![
+        TablePlan { name: "users".to_owned(), columns: tables::users_columns(), key: vec![0] },
+        TablePlan { name: "names".to_owned(), columns: tables::names_columns(), key: vec![1, 2] },
+    ];
+    let views = views.iter().map(view).collect::<Vec<_>>();
+    plan_with(&Inputs { sources, tables }, &views, &Functions::new()).expect("the views can be planned")
 }
 
 /// What all workers of a run know.
@@ -265,7 +276,9 @@ impl Shared {
         let mut state = world.lock().expect("no worker panicked");
         let time = Timestamp(clock.fetch_add(1000, Ordering::Relaxed));
         let partitions = streams.iter().map(|events| (0..i32::try_from(events.len()).expect("small")).collect()).collect();
-        state.log.push(LogEntry::Start(Start { time, partitions }));
+        state.looks += 1;
+        let versions = tables::newest(state.looks);
+        state.log.push(LogEntry::Start(Start { time, partitions, versions }));
         let held = state.held;
         let mut usable = state.checkpoints.iter().rev().filter(|(checkpoint, _)| Some(checkpoint.epoch) <= held);
         // Other views need the newest one, after which nothing is to be repeated.
@@ -293,9 +306,8 @@ impl Shared {
         }
     }
 
-    fn first(&self) -> (Epoch, Vec<Timestamp>) {
-        let begin = |(checkpoint, _): &(Checkpoint, _)| (checkpoint.epoch + 1, checkpoint.seal.watermarks.clone());
-        self.checkpoint.as_ref().map_or((0, vec![Timestamp::MIN; self.streams.len()]), begin)
+    fn first(&self) -> First {
+        First::after(self.checkpoint.as_ref().map(|(checkpoint, _)| checkpoint), &self.repeat, self.streams.len())
     }
 
     fn is_killed(&self) -> bool {
@@ -343,6 +355,7 @@ fn wiring(shared: &Arc<Shared>, worker: usize) -> Wiring {
         sequencer: (worker == 0).then(|| sequencer(shared)),
         first: shared.first(),
         sources: (0..shared.streams.len()).map(|source| feed(shared, source, worker)).collect(),
+        versions: Arc::new(tables::versions),
         tables: vec![table],
         appends: Vec::new(),
         stores: stores(shared),
@@ -355,7 +368,12 @@ fn wiring(shared: &Arc<Shared>, worker: usize) -> Wiring {
 
 fn sequencer(shared: &Arc<Shared>) -> Options {
     let (clock, tick) = (Arc::clone(&shared.clock), shared.run.tick);
-    let (world, checkpoints) = (Arc::clone(shared), Arc::clone(shared));
+    let (world, checkpoints, looking) = (Arc::clone(shared), Arc::clone(shared), Arc::clone(shared));
+    let versions = Box::new(move || {
+        let mut world = looking.world.lock().expect("not poisoned");
+        world.looks += 1;
+        tables::newest(world.looks)
+    });
     let durable = Arc::new(AtomicU64::new(0));
     let logged = Arc::clone(&durable);
     let send = Box::new(move |record: EpochRecord| {
@@ -373,6 +391,7 @@ fn sequencer(shared: &Arc<Shared>) -> Options {
         pace: Pace { min: Duration::ZERO, catch_up: Duration::ZERO, ..Pace::default() },
         sources: vec![Lateness { delay: DELAY, idle_timeout: i64::MAX }; shared.streams.len()],
         clock: Box::new(move || Timestamp(clock.fetch_add(tick, Ordering::Relaxed))),
+        versions,
         begin: Begin {
             checkpoint: shared.checkpoint.as_ref().map(|(known, _)| known.clone()),
             repeat: shared.repeat.clone(),

@@ -9,6 +9,7 @@ mod joins;
 mod naive;
 mod rows;
 mod streams;
+mod tables;
 mod windows;
 
 use freshet_dataflows::plan::{Emit, LatePolicy};

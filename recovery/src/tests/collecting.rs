@@ -77,3 +77,27 @@ fn a_missing_segment_is_damage_unless_it_was_collected() {
         assert!(error.contains("generation 2") && error.contains("--reset"), "{error}");
     }
 }
+
+#[test]
+fn versions_of_tables_are_written_once_and_go_when_nobody_can_name_them() {
+    for place in Place::all() {
+        let state = place.begin();
+        assert!(state.put_version("users", 1, b"one").expect("written"));
+        assert!(!state.put_version("users", 1, b"another").expect("there already"));
+        assert!(state.put_version("users", 2, b"two").expect("written"));
+        assert!(state.put_version("prices", 7, &[7; 100_000]).expect("written"));
+        let files = state.files().clone();
+        assert_eq!(files.version("users", 1).expect("read"), b"one");
+        assert_eq!(files.version("prices", 7).expect("read"), [7; 100_000]);
+        assert_eq!((files.versions("users").expect("a list"), files.versions("none").expect("a list")), (vec![1, 2], vec![]));
+        state.collect_versions(&[("users".to_owned(), 2)]).expect("collected");
+        assert_eq!((files.versions("users").expect("a list"), files.versions("prices").expect("a list")), (vec![2], vec![]));
+        let missing = files.version("users", 1).expect_err("collected").to_string();
+        assert!(missing.contains("the version is missing"), "{missing}");
+        assert!(matches!(state.put_version("../users", 1, b""), Err(Error::Order(_))));
+        let newer = place.take_over();
+        assert!(matches!(state.put_version("users", 3, b"three"), Err(Error::Fenced { .. })));
+        assert!(matches!(state.collect_versions(&[]), Err(Error::Fenced { .. })));
+        drop(newer);
+    }
+}

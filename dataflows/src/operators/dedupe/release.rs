@@ -64,7 +64,7 @@ pub(super) fn release<'s>(
             {
                 let (epoch, Held { capabilities: [to_batches, to_sides], waiting }) = entry.remove_entry();
                 let mut repeats = answered.remove(&epoch).unwrap_or_default();
-                let mut left_out = LeftOut { stream, repeats: 0, late: 0 };
+                let mut left_out = LeftOut { stream, ..LeftOut::default() };
                 let mut session = batches_out.session(&to_batches);
                 for Waiting { number, batch, late } in waiting {
                     let repeats = repeats.remove(&number).unwrap_or_default();

@@ -3,7 +3,7 @@
 use datafusion_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
 
 use super::*;
-use crate::sql::{FunctionError, Functions, identity, plan_with};
+use crate::sql::{FunctionError, Functions, Inputs, identity, plan_with};
 
 #[test]
 fn functions_of_freshet_are_called_like_others() {
@@ -110,7 +110,8 @@ impl ScalarUDFImpl for Twice {
 fn a_program_adds_functions_of_its_own() {
     let functions = Functions::new().with(Twice::new("twice", Volatility::Immutable)).expect("added");
     let sql = "SELECT twice(fee) AS x FROM payments WHERE twice(account) = 14";
-    let plan = plan_with(&sources(), &[definition("a", sql)], &functions).expect("planned");
+    let plan =
+        plan_with(&Inputs { sources: sources(), tables: Vec::new() }, &[definition("a", sql)], &functions).expect("planned");
     assert_eq!(run(map(&plan.views[0]), &one_payment()), ["6"]);
     let error = job(&[sql]).expect_err("unknown").to_string();
     assert!(error.contains("unknown function 'twice'"), "{error}");
@@ -142,7 +143,7 @@ fn a_model_speaks_of_rows_and_its_contents_are_part_of_the_job() {
         read(path).map(|model| [model, vec![(31 << 3) | 0x80, 1, 0]].concat())
     }
     let [functions, others] = [read as fn(&str) -> _, read_another].map(|read| Functions::new().reading(read));
-    let plan = |sql: &str| plan_with(&sources(), &[definition("a", sql)], &functions);
+    let plan = |sql: &str| plan_with(&Inputs { sources: sources(), tables: Vec::new() }, &[definition("a", sql)], &functions);
     let sql =
         "SELECT round(predict('logistic.onnx', fee, score), 4) AS p, predict('logistic.onnx', fee, NULL) AS none FROM payments";
     let planned = plan(sql).unwrap_or_else(|error| panic!("{error}"));

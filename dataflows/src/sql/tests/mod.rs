@@ -2,6 +2,7 @@
 
 mod aggregates;
 mod cascade;
+mod enrich;
 mod functions;
 mod joins;
 mod keys;
