@@ -11,7 +11,7 @@ use timely::dataflow::Scope;
 use timely::dataflow::operators::generic::OperatorInfo;
 use timely::progress::Antichain;
 
-use crate::arrangement::{StateBatch, StateBuilder, StateSpine, Update};
+use crate::arrangement::{StateBatch, StateBuilder, StateSpine, Update, batch};
 use crate::saving::Restore;
 
 /// So many states are put into an arrangement at once while it is restored.
@@ -69,8 +69,7 @@ impl States {
         let mut upper = Antichain::new();
         self.reader.read_upper(&mut upper);
         let description = Description::new(upper, Antichain::from_elem(epoch + 1), Antichain::from_elem(0));
-        let batch = StateBuilder::seal(&mut vec![updates], description);
-        self.writer.insert(batch, Some(epoch));
+        self.writer.insert(batch(updates, description), Some(epoch));
     }
 
     /// Lets the arrangement forget how it came to hold what it holds before `next`.

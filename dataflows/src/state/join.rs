@@ -150,8 +150,11 @@ impl Joined {
     /// Adds the rows of another part of the key's rows.
     pub fn merge(&mut self, other: &Joined) {
         for (into, from) in self.sides.iter_mut().zip(&other.sides) {
-            if !from.is_empty() {
-                into.extend(from.iter().cloned());
+            let is_behind = |(last, first): (&JoinRow, &JoinRow)| last.place() < first.place();
+            let are_apart = into.last().zip(from.first()).is_none_or(is_behind);
+            into.extend(from.iter().cloned());
+            // Most of what comes lies behind all that is there.
+            if !are_apart {
                 add_up(into);
             }
         }
