@@ -170,14 +170,12 @@ fn answer(method: &str, path: &str, job: &str, stats: &Stats) -> Reply {
         return Reply { status: "200 OK", content_type: Some(metrics::CONTENT_TYPE), allow: false, body };
     }
     let is_ready = path == "/healthz" || stats.ready.load(Ordering::Relaxed);
+    let away = if path == "/readyz" { stats.away() } else { Vec::new() };
+    let away: String = away.iter().map(|(thing, state)| format!("{thing} is away: circuit {state}\n")).collect();
     match stats.failure() {
         Some(reason) => Reply { status: "503 Service Unavailable", body: format!("failed: {reason}\n"), ..Reply::default() },
-        None if is_ready => {
-            let away = if path == "/readyz" { stats.away() } else { Vec::new() };
-            let lines = away.iter().map(|(sink, state)| format!("sink '{sink}' is away: circuit {state}\n"));
-            Reply { status: "200 OK", body: format!("ok\n{}", lines.collect::<String>()), ..Reply::default() }
-        }
-        None => Reply { status: "503 Service Unavailable", body: "starting\n".into(), ..Reply::default() },
+        None if is_ready => Reply { status: "200 OK", body: format!("ok\n{away}"), ..Reply::default() },
+        None => Reply { status: "503 Service Unavailable", body: format!("starting\n{away}"), ..Reply::default() },
     }
 }
 
@@ -186,7 +184,8 @@ mod tests {
     use super::*;
 
     fn listener() -> (Listener, Arc<Stats>) {
-        let stats = Arc::new(Stats::new(&["clicks".into()], &[], &[("warehouse".into(), "sqlite://x.db".into())]));
+        let stats = Stats::new(&["clicks".into()], &[], &[("warehouse".into(), "sqlite://x.db".into())]);
+        let stats = Arc::new(stats.with_registries([true].into_iter()));
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         (Listener::start(any, "activity", Arc::clone(&stats)).expect("a free port"), stats)
     }
@@ -214,6 +213,15 @@ mod tests {
         stats.sinks[0].circuit.state.store(2, Ordering::Relaxed);
         let reply = send(&listener, b"GET /readyz HTTP/1.1\r\n\r\n");
         assert!(reply.ends_with("\r\n\r\nok\nsink 'warehouse' is away: circuit open\n"), "{reply}");
+        stats.sources[0].registry.as_ref().expect("one").state.store(1, Ordering::Relaxed);
+        stats.sinks[0].circuit.state.store(0, Ordering::Relaxed);
+        let away = "registry of source 'clicks' is away: circuit half open\n";
+        for (ready, head) in [(true, "ok"), (false, "starting")] {
+            stats.ready.store(ready, Ordering::Relaxed);
+            let reply = send(&listener, b"GET /readyz HTTP/1.1\r\n\r\n");
+            assert!(reply.ends_with(&format!("\r\n\r\n{head}\n{away}")), "{reply}");
+        }
+        assert!(send(&listener, b"GET /healthz HTTP/1.1\r\n\r\n").ends_with("\r\n\r\nok\n"), "who lives is well");
         stats.fail("the sink is gone");
         assert_eq!((status(&listener, "GET /healthz"), status(&listener, "GET /readyz")), ("503".into(), "503".into()));
     }

@@ -5,6 +5,8 @@
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use freshet_connectors::circuit::Gauge;
+
 use crate::stats::{BOUNDS, SinkStats, Snapshot, SourceStats, Stats, StreamStats, TableStats, ViewStats};
 
 /// The media type of the text.
@@ -65,14 +67,18 @@ const VIEWS: [(&str, &str, &str, Read<ViewStats>); 6] = [
 ];
 
 /// The same of each sink.
-const SINKS: [(&str, &str, &str, Read<SinkStats>); 7] = [
+const SINKS: [(&str, &str, &str, Read<SinkStats>); 4] = [
     ("sink_epoch", "gauge", "The newest epoch that the sink holds.", |s| count(&s.epoch)),
     ("sink_commits_total", "counter", "Commits.", |s| count(&s.commits)),
     ("sink_rows_total", "counter", "Rows written and deleted.", |s| count(&s.rows)),
-    ("sink_retries_total", "counter", "Attempts that had to be made again.", |s| count(&s.circuit.retries)),
-    ("sink_circuit_state", "gauge", "Whether the sink is tried: 0 closed, 1 half open, 2 open.", |s| count(&s.circuit.state)),
-    ("sink_circuit_opened_total", "counter", "How often the circuit has opened.", |s| count(&s.circuit.opened)),
     ("sink_refused_rows_total", "counter", "Rows that the sink could not hold.", |s| count(&s.refused)),
+];
+
+/// The same of each circuit; the names begin with what it belongs to.
+const CIRCUITS: [(&str, &str, &str, Read<Gauge>); 3] = [
+    ("retries_total", "counter", "Attempts that had to be made again.", |c| count(&c.retries)),
+    ("circuit_state", "gauge", "Whether the system is tried: 0 closed, 1 half open, 2 open.", |c| count(&c.state)),
+    ("circuit_opened_total", "counter", "How often the circuit has opened.", |c| count(&c.opened)),
 ];
 
 /// Returns all numbers of the job `job`.
@@ -96,10 +102,14 @@ pub fn text(job: &str, stats: &Stats) -> String {
         sample(&mut out, name, &[job], value);
     }
     family(&mut out, &SOURCES, &stats.sources, |s| [job, Label("source", &s.name)]);
+    let registries = stats.sources.iter().filter_map(|source| Some((source.name.as_str(), source.registry.as_deref()?)));
+    circuits(&mut out, job, "source", &registries.collect::<Vec<_>>());
     family(&mut out, &STREAMS, &stats.streams, |s| [job, Label("stream", &s.name)]);
     family(&mut out, &TABLES, &stats.tables, |t| [job, Label("table", &t.name)]);
     family(&mut out, &VIEWS, &stats.views, |v| [job, Label("view", &v.name)]);
     family(&mut out, &SINKS, &stats.sinks, |s| [job, Label("sink", &s.name)]);
+    let sinks = stats.sinks.iter().map(|sink| (sink.name.as_str(), &*sink.circuit));
+    circuits(&mut out, job, "sink", &sinks.collect::<Vec<_>>());
     for (name, help, read) in [
         ("sink_commit_seconds", "Time that a commit took.", (|s: &SinkStats| s.commit.snapshot()) as fn(&SinkStats) -> Snapshot),
         ("event_to_commit_seconds", "Time from an event's creation to the commit that shows it.", |s| s.freshness.snapshot()),
@@ -127,6 +137,17 @@ fn family<'a, T>(
         head(out, name, kind, help);
         for entry in entries {
             sample(out, name, &labels(entry), read(entry));
+        }
+    }
+}
+
+/// Writes the numbers of the circuits that things of one kind have, of each with its name.
+fn circuits(out: &mut String, job: Label<'_>, kind: &str, named: &[(&str, &Gauge)]) {
+    for (end, form, help, read) in &CIRCUITS {
+        let name = format!("{kind}_{end}");
+        head(out, &name, form, help);
+        for (of, circuit) in named {
+            sample(out, &name, &[job, Label(kind, of)], read(circuit));
         }
     }
 }
@@ -177,9 +198,16 @@ mod tests {
     use super::*;
 
     fn stats() -> Stats {
-        let stats = Stats::new(&["clicks".into()], &["hits".into()], &[("ware\"house".into(), "sqlite://x.db".into())]);
+        let sources = ["clicks".into(), "taps".into()];
+        let stats = Stats::new(&sources, &["hits".into()], &[("ware\"house".into(), "sqlite://x.db".into())]);
+        let stats = stats.with_registries([true, false].into_iter());
         stats.sources[0].records.store(12, Ordering::Relaxed);
         stats.sources[0].watermark.store(1_500_000, Ordering::Relaxed);
+        let registry = stats.sources[0].registry.as_ref().expect("it has one");
+        registry.state.store(2, Ordering::Relaxed);
+        registry.opened.store(3, Ordering::Relaxed);
+        registry.retries.store(7, Ordering::Relaxed);
+        stats.sinks[0].circuit.retries.store(1, Ordering::Relaxed);
         stats.views[0].late.store(3, Ordering::Relaxed);
         stats.sinks[0].freshness.observe(Duration::from_millis(4));
         stats
@@ -193,6 +221,12 @@ mod tests {
             "freshet_records_total{job=\"activity\",source=\"clicks\"} 12",
             "freshet_watermark_seconds{job=\"activity\",source=\"clicks\"} 1.5",
             "freshet_max_event_time_seconds{job=\"activity\",source=\"clicks\"} NaN",
+            "# TYPE freshet_source_circuit_state gauge",
+            "freshet_source_circuit_state{job=\"activity\",source=\"clicks\"} 2",
+            "freshet_source_circuit_opened_total{job=\"activity\",source=\"clicks\"} 3",
+            "freshet_source_retries_total{job=\"activity\",source=\"clicks\"} 7",
+            "freshet_sink_circuit_state{job=\"activity\",sink=\"ware\\\"house\"} 0",
+            "freshet_sink_retries_total{job=\"activity\",sink=\"ware\\\"house\"} 1",
             "freshet_late_records_total{job=\"activity\",view=\"hits\"} 3",
             "freshet_event_to_commit_seconds_bucket{job=\"activity\",sink=\"ware\\\"house\",le=\"0.003\"} 0",
             "freshet_event_to_commit_seconds_bucket{job=\"activity\",sink=\"ware\\\"house\",le=\"0.005\"} 1",
@@ -201,6 +235,8 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\nis not in\n{text}");
         }
+        // Nobody who looks for a source without a registry is told that all is well with it.
+        assert!(!text.lines().any(|line| line.contains("circuit") && line.contains("taps")), "{text}");
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub use histogram::{BOUNDS, Histogram, Snapshot};
 
 use freshet_connectors::breaker::State;
 use freshet_connectors::circuit::Gauge;
+use freshet_connectors::format::Encoding;
 use freshet_dataflows::plan::Plan;
 
 use crate::job::Job;
@@ -63,6 +64,8 @@ pub struct SourceStats {
     pub watermark: AtomicI64,
     /// The greatest event time seen, in microseconds; `i64::MIN` before the first.
     pub max_event_time: AtomicI64,
+    /// The circuit of the registry that knows its schemas, if it has one.
+    pub registry: Option<Arc<Gauge>>,
 }
 
 /// The numbers of a stream that is made from others.
@@ -130,7 +133,7 @@ pub struct SinkStats {
     pub commits: AtomicU64,
     /// Rows written and deleted.
     pub rows: AtomicU64,
-    /// Its circuit: whether it is away, and how often commits had to be tried again.
+    /// Its circuit: whether it is away, and how often commits, or the registration of its schema, had to be tried again.
     pub circuit: Arc<Gauge>,
     /// Rows that the sink could not hold.
     pub refused: AtomicU64,
@@ -185,6 +188,16 @@ impl Stats {
         Stats::new(&sources, &views, &sinks.chain(places).collect::<Vec<_>>())
             .with_streams(streams)
             .with_tables(job.tables.iter().map(|table| table.name.clone()))
+            .with_registries(job.sources.iter().map(|source| matches!(source.format.encoding, Encoding::Avro(_))))
+    }
+
+    /// Says of each source whether a registry knows its schemas.
+    #[must_use]
+    pub fn with_registries(mut self, have: impl Iterator<Item = bool>) -> Stats {
+        for (source, has) in self.sources.iter_mut().zip(have) {
+            source.registry = has.then(Arc::default);
+        }
+        self
     }
 
     /// Adds the numbers of tables.
@@ -238,11 +251,13 @@ impl Stats {
         sources.chain(sinks).sum()
     }
 
-    /// Returns the sinks that are away, with the states of their circuits.
+    /// Returns the systems that are away, with the states of their circuits.
     #[must_use]
-    pub fn away(&self) -> Vec<(&str, &'static str)> {
-        let open = self.sinks.iter().filter(|sink| sink.circuit.state() != State::Closed);
-        open.map(|sink| (sink.name.as_str(), sink.circuit.state().name())).collect()
+    pub fn away(&self) -> Vec<(String, &'static str)> {
+        let registries = self.sources.iter().filter_map(|source| Some((source.registry_name(), source.registry.as_ref()?)));
+        let sinks = self.sinks.iter().map(|sink| (format!("sink '{}'", sink.name), &sink.circuit));
+        let open = registries.chain(sinks).filter(|(_, circuit)| circuit.state() != State::Closed);
+        open.map(|(thing, circuit)| (thing, circuit.state().name())).collect()
     }
 
     /// Returns the freshness of all sinks together.
@@ -253,6 +268,12 @@ impl Stats {
 }
 
 impl SourceStats {
+    /// Names the source's registry for people.
+    #[must_use]
+    pub fn registry_name(&self) -> String {
+        format!("registry of source '{}'", self.name)
+    }
+
     fn new(name: &str) -> SourceStats {
         SourceStats {
             name: name.to_owned(),
@@ -262,6 +283,7 @@ impl SourceStats {
             lag: AtomicU64::new(0),
             watermark: AtomicI64::new(i64::MIN),
             max_event_time: AtomicI64::new(i64::MIN),
+            registry: None,
         }
     }
 }

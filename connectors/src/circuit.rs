@@ -61,17 +61,17 @@ impl Circuit {
             if is_over() || self.abandoned.load(Ordering::Relaxed) {
                 return false;
             }
-            let answer = {
-                let mut breaker = self.breaker();
-                let answer = breaker.ask(Instant::now());
-                self.tell(breaker.state());
-                answer
-            };
-            match answer {
+            match self.ask() {
                 Answer::Try => return true,
                 Answer::Wait(left) => std::thread::sleep(left.min(LOOK)),
             }
         }
+    }
+
+    /// Tells at once whether an attempt may be made, for one who has other things to do meanwhile; whoever is told so has to make it.
+    #[must_use]
+    pub fn may_try(&self) -> bool {
+        !self.abandoned.load(Ordering::Relaxed) && self.ask() == Answer::Try
     }
 
     /// Notes that an attempt has succeeded.
@@ -124,6 +124,13 @@ impl Circuit {
     /// Lets go of all who wait: nobody needs the system any more.
     pub fn abandon(&self) {
         self.abandoned.store(true, Ordering::Relaxed);
+    }
+
+    fn ask(&self) -> Answer {
+        let mut breaker = self.breaker();
+        let answer = breaker.ask(Instant::now());
+        self.tell(breaker.state());
+        answer
     }
 
     fn tell(&self, state: State) {
@@ -193,6 +200,6 @@ mod tests {
         let error = circuit.failed(Instant::now(), trouble()).expect_err("it has lasted").to_string();
         assert!(error.contains("given up after 0 s"), "{error}");
         circuit.abandon();
-        assert!(!circuit.wait());
+        assert!(!circuit.wait() && !circuit.may_try());
     }
 }

@@ -133,6 +133,9 @@ pub trait Source: Send {
     /// its records cannot be read a second time. A source of one identity brings the same records at the same offsets.
     fn identity(&self) -> Option<String>;
 
+    /// Gives the circuit by which the registry of its schemas is asked again, to a source whose records need one; before a reader is opened.
+    fn guard(&mut self, _circuit: &Arc<Circuit>) {}
+
     /// Opens a reader of some of the partitions, each from an offset, or from where the options say.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use std::time::Duration;
 use freshet_model::Timestamp;
 
 use super::Moment;
-use crate::stats::{Stats, ViewStats};
+use crate::stats::{SourceStats, Stats, ViewStats};
 use crate::text::{elapsed, latency, rate, table, thousands};
 
 /// Returns the lines for a screen of this size.
@@ -18,6 +18,7 @@ pub(super) fn lines(moment: &Moment<'_>, rows: usize, columns: usize) -> Vec<Str
     lines.extend(views(moment.stats));
     lines.push(String::new());
     lines.extend(sinks(moment.stats));
+    lines.extend(registries(moment.stats));
     let views = moment.stats.views.len().max(1);
     let left = rows.saturating_sub(lines.len() + 4) / views;
     lines.extend(newest(moment.stats, left.max(1)));
@@ -95,6 +96,21 @@ fn sinks(stats: &Stats) -> Vec<String> {
     table(&rows, 3)
 }
 
+/// Returns the circuits of the registries that sources have, after an empty line; nothing if there are none.
+fn registries(stats: &Stats) -> Vec<String> {
+    let row = |source: &SourceStats| {
+        let circuit = source.registry.as_ref()?;
+        let [opened, retries] = [&circuit.opened, &circuit.retries].map(|number| thousands(number.load(Ordering::Relaxed)));
+        Some(vec![source.name.clone(), circuit.state().name().to_owned(), opened, retries])
+    };
+    let mut rows: Vec<_> = stats.sources.iter().filter_map(row).collect();
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    rows.insert(0, ["registry of", "circuit", "opened", "retries"].map(str::to_owned).to_vec());
+    std::iter::once(String::new()).chain(table(&rows, 2)).collect()
+}
+
 /// Returns the newest rows of each view that has some, at most `each` of a view.
 fn newest(stats: &Stats, each: usize) -> Vec<String> {
     let rows = |view: &ViewStats| {
@@ -169,6 +185,19 @@ hits  ·[2J· | 6
 
 Ctrl-C drains and stops";
         assert_eq!(lines(&moment(&stats()), 40, 100).join("\n"), expected);
+    }
+
+    #[test]
+    fn a_registry_that_is_away_is_shown() {
+        console::set_colors_enabled_stderr(false);
+        let stats = stats().with_registries([true].into_iter());
+        let registry = stats.sources[0].registry.as_ref().expect("it has one");
+        registry.state.store(2, Ordering::Relaxed);
+        registry.opened.store(1, Ordering::Relaxed);
+        registry.retries.store(1234, Ordering::Relaxed);
+        let text = lines(&moment(&stats), 40, 100).join("\n");
+        let expected = "\n\nregistry of  circuit  opened  retries\nclicks       open          1    1,234\n\n";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]

@@ -261,7 +261,11 @@ impl Connecting<'_> {
         let options = SourceOptions { identity, ..source_options(spec, self.options.bounded) };
         let group =
             if self.options.process == 0 && !self.is_staging { open_group_offsets(&spec.url, &options, self.job)? } else { None };
-        let source = open_source(&spec.url, options)?;
+        let mut source = open_source(&spec.url, options)?;
+        let stats = &self.shared.stats.sources[self.connected.sources.len()];
+        if let Some(gauge) = &stats.registry {
+            source.guard(&self.shared.circuit(&stats.registry_name(), self.policy, gauge));
+        }
         let lateness = Lateness { delay: micros(spec.delay), idle_timeout: micros(spec.idle_timeout) };
         let (partitions, time_column) = (source.partitions().to_vec(), spec.time_column);
         self.connected.sources.push(Opened {
@@ -285,7 +289,8 @@ impl Connecting<'_> {
         // Sinks are spread over the workers.
         let owner = self.connected.tables.len() % options.peers();
         let counts = self.connected.tables.is_empty();
-        let circuit = self.shared.circuit(name, self.policy, stats);
+        let gauge = stats.map(|index| Arc::clone(&self.shared.stats.sinks[index].circuit)).unwrap_or_default();
+        let circuit = self.shared.circuit(&format!("sink '{name}'"), self.policy, &gauge);
         let table = Table { name: name.to_owned(), stats, tables: tables.to_vec(), owner, counts, circuit };
         let mut opened = None;
         if owner / options.workers == options.process {
@@ -305,7 +310,8 @@ impl Connecting<'_> {
 
     fn add_append(&mut self, url: &str, sink: &SinkOptions, input: Input, stats: usize) -> Result<(), Error> {
         let rows = self.connected.plan.table(input);
-        let circuit = self.shared.circuit(&sink.name, self.policy, Some(stats));
+        let gauge = &self.shared.stats.sinks[stats].circuit;
+        let circuit = self.shared.circuit(&format!("sink '{}'", sink.name), self.policy, gauge);
         for (worker, parts) in self.workers.iter_mut().enumerate() {
             let worker = self.options.process * self.options.workers + worker;
             let own = self.connected.own(input, worker, self.options.peers());

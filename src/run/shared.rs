@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use freshet_connectors::circuit::Circuit;
+use freshet_connectors::circuit::{Circuit, Gauge};
 use freshet_connectors::retry::Policy;
 
 use super::Error;
@@ -48,10 +48,9 @@ impl Shared {
         self.circuits.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(|circuit| circuit.abandon());
     }
 
-    /// Makes the circuit of a sink, which is let go of when the incarnation fails; `stats` is its index among the sinks that are shown.
-    pub(super) fn circuit(&self, name: &str, policy: Policy, stats: Option<usize>) -> Arc<Circuit> {
-        let gauge = stats.map(|index| Arc::clone(&self.stats.sinks[index].circuit)).unwrap_or_default();
-        let circuit = Circuit::new(&format!("sink '{name}'"), policy, gauge);
+    /// Makes the circuit of a system that `thing` names, which is let go of when the incarnation fails; it is seen by its gauge.
+    pub(super) fn circuit(&self, thing: &str, policy: Policy, gauge: &Arc<Gauge>) -> Arc<Circuit> {
+        let circuit = Circuit::new(thing, policy, Arc::clone(gauge));
         self.circuits.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&circuit));
         circuit
     }

@@ -1,5 +1,6 @@
 //! A system that is away for a while: the circuit opens, the sources wait, memory stays what it was, and nothing is lost.
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use freshet_harness::freshet::Running;
@@ -7,6 +8,7 @@ use freshet_harness::http;
 use freshet_harness::job::Job;
 use freshet_harness::kafka::Kafka;
 use freshet_harness::postgres::Postgres;
+use freshet_harness::registry::Registry;
 use freshet_harness::server::{free_ports, wait_for};
 
 use super::embedded::{TABLES, open};
@@ -16,17 +18,22 @@ const LIMIT: Duration = Duration::from_secs(90);
 /// What waits in memory is bounded by the epochs under way, not by how long it waits.
 const MAX_GROWTH_MIB: u64 = 96;
 
-/// Looks at a job from outside.
+/// Looks from outside at a job, and at one of its sinks or sources.
 struct Watch {
     port: u16,
-    sink: &'static str,
+    kind: &'static str,
+    name: &'static str,
 }
 
 impl Watch {
+    fn sink(port: u16, name: &'static str) -> Watch {
+        Watch { port, kind: "sink", name }
+    }
+
     fn number(&self, metric: &str) -> Option<f64> {
         let (_, text) = http::get(self.port, "/metrics")?;
-        let of_sink = format!("sink=\"{}\"}}", self.sink);
-        let line = text.lines().find(|line| line.starts_with(&format!("freshet_{metric}{{")) && line.contains(&of_sink))?;
+        let label = format!("{}=\"{}\"}}", self.kind, self.name);
+        let line = text.lines().find(|line| line.starts_with(&format!("freshet_{metric}{{")) && line.contains(&label))?;
         line.rsplit(' ').next()?.parse().ok()
     }
 
@@ -37,9 +44,12 @@ impl Watch {
 
     /// Lets the system be away for so long, and returns by how much the job's memory has grown in the second half of it.
     fn bear(&self, running: &mut Running, away: Duration) -> u64 {
-        self.wait("sink_circuit_opened_total", running, |opened| opened >= 1.0);
+        self.wait(&format!("{}_circuit_opened_total", self.kind), running, |opened| opened >= 1.0);
         let (_, ready) = http::get(self.port, "/readyz").expect("it answers");
-        assert!(ready.starts_with("ok\n") && ready.contains(&format!("sink '{}' is away: circuit ", self.sink)), "{ready}");
+        assert!(
+            ready.starts_with("ok\n") && ready.contains(&format!("{} '{}' is away: circuit ", self.kind, self.name)),
+            "{ready}"
+        );
         std::thread::sleep(away / 2);
         let before = running.memory_mib();
         std::thread::sleep(away / 2);
@@ -60,7 +70,7 @@ fn a_database_that_is_away_costs_no_memory_and_no_event() {
     let database = server.database("away");
     let job = Job::generated("rate=20000");
     let (mut running, port) = start(&job, &[("DATABASE_URL", &database.url)]);
-    let watch = Watch { port, sink: "warehouse" };
+    let watch = Watch::sink(port, "warehouse");
     watch.wait("sink_epoch", &mut running, |epoch| epoch > 20.0);
     server.server.signal("KILL");
     let grown = watch.bear(&mut running, Duration::from_secs(10));
@@ -94,7 +104,7 @@ fn brokers_that_are_away_cost_no_memory_and_no_row() {
     let job = Job::generated("rate=5000");
     let job = job.replace("${KAFKA_URL:-file://data}/enriched_activity", &format!("{}/away", kafka.url()));
     let (mut running, port) = start(&job, &[]);
-    let watch = Watch { port, sink: "enriched" };
+    let watch = Watch::sink(port, "enriched");
     watch.wait("sink_rows_total", &mut running, |rows| rows > 1000.0);
     kafka.server.signal("KILL");
     let grown = watch.bear(&mut running, Duration::from_secs(6));
@@ -110,4 +120,63 @@ fn brokers_that_are_away_cost_no_memory_and_no_row() {
     let mut rows = 0;
     kafka.read("away", |_| rows += 1);
     assert_eq!(rows, accepted, "each event that was accepted is in the topic once");
+}
+
+/// Events of a topic in Avro, one a line of a file.
+const EVENTS: usize = 100_000;
+
+/// A job that goes from a file into a topic in Avro, or from there into a table.
+fn avro(name: &str, source: &str, sink: &str, registry: &Registry) -> Job {
+    let format = format!("format = \"avro\"\nregistry = {{ url = \"{}\" }}", registry.url());
+    Job::written(&format!(
+        r#"
+name = "{name}"
+[source.events]
+url = "{source}"
+columns = {{ n = "bigint", text = "text" }}
+{}
+[view.all]
+sql = "SELECT n, text FROM events"
+[sink.out]
+url = "{sink}"
+views = ["all"]
+{}
+"#,
+        if source.starts_with("kafka") { &format } else { "" },
+        if sink.starts_with("kafka") { &format } else { "" },
+    ))
+}
+
+#[test]
+fn a_registry_that_hangs_costs_no_memory_and_no_record() {
+    let (kafka, registry) = (Kafka::shared(), Registry::start());
+    kafka.create("unreadable", 1);
+    let topic = format!("{}/unreadable", kafka.url());
+    let producer = avro("writes", "file://in.ndjson", &topic, &registry);
+    let mut lines = String::new();
+    for n in 0..EVENTS {
+        writeln!(lines, r#"{{"n": {n}, "text": "{n:0100}"}}"#).expect("a text");
+    }
+    std::fs::write(producer.folder().join("in.ndjson"), lines).expect("a file");
+    producer.run().args("--bounded").succeed(LIMIT);
+
+    registry.server.signal("STOP");
+    let job = avro("reads", &topic, "file://out.ndjson", &registry);
+    let (mut running, port) = start(&job, &[]);
+    let watch = Watch { port, kind: "source", name: "events" };
+    let grown = watch.bear(&mut running, Duration::from_secs(6));
+    assert!(grown < MAX_GROWTH_MIB, "memory has grown by {grown} MiB\n{}", running.output());
+    assert_eq!(watch.number("records_total"), Some(0.0), "nothing can be read meanwhile");
+    registry.server.signal("CONT");
+    watch.wait("source_circuit_state", &mut running, |state| state == 0.0);
+    watch.wait("records_total", &mut running, |records| records == EVENTS as f64);
+    assert!(watch.number("source_retries_total").expect("a number") >= 1.0);
+    running.interrupt();
+    let ended = running.wait(LIMIT);
+    ended.expect_success("the job");
+    for words in ["the registry at http", "circuit open", "registry of source 'events': circuit half open", "circuit closed"] {
+        assert!(ended.stderr.contains(words), "{words}\n{}", ended.stderr);
+    }
+    let rows = std::fs::read_to_string(job.folder().join("out.ndjson")).expect("rows");
+    assert_eq!(rows.lines().count(), EVENTS, "each record has become a row once");
 }

@@ -25,6 +25,7 @@ use freshet_model::{
 use super::columns::{Builder, Slot};
 use super::layout::{Layout, Values};
 use super::{Encoding, Header, avro, csv, json};
+use crate::circuit::Circuit;
 use crate::registry::{Registry, Trouble};
 use crate::{Error, SourceOptions};
 
@@ -54,6 +55,13 @@ impl Decoders {
             Encoding::Json | Encoding::Csv { .. } => None,
         };
         Ok(Decoders { options: options.clone(), layout, registry })
+    }
+
+    /// Takes the circuit by which the registry is asked again, if the format needs one.
+    pub(crate) fn guard(&self, circuit: &Arc<Circuit>) {
+        if let Some(registry) = &self.registry {
+            registry.guard(circuit);
+        }
     }
 
     /// Replaces the registry.

@@ -161,7 +161,7 @@ impl BatchSink for KafkaBatchSink {
     }
 
     fn prepare(&mut self, rows: &TableSchema, partitions: &[PartitionId]) -> Result<BTreeMap<PartitionId, Epoch>, Error> {
-        self.encoder = Encoder::open(&self.thing, &self.address.topic, rows, &self.options, self.settings.patience())?;
+        self.encoder = Encoder::open(&self.address.topic, rows, &self.options, &self.circuit, self.settings.patience())?;
         let start = |&partition: &PartitionId| Ok((partition, self.start(partition, partitions.len())?));
         let started = partitions.iter().map(start).collect::<Result<Vec<_>, Error>>()?;
         let mut epochs = BTreeMap::new();

@@ -1,5 +1,7 @@
 //! A topic as a source.
 
+use std::sync::Arc;
+
 use freshet_model::{Offset, PartitionId};
 use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfigAndContext;
@@ -11,6 +13,7 @@ use super::client::{self, Context, Owned};
 use super::identity::Identity;
 use super::reader::{KafkaReader, Stretch};
 use super::topic::Inquiry;
+use crate::circuit::Circuit;
 use crate::format::Decoders;
 use crate::{Error, Reader, Source, SourceOptions};
 
@@ -145,6 +148,10 @@ impl Source for KafkaSource {
             Some(id) => format!("kafka topic {topic}, id {id}"),
             None => format!("kafka topic {topic}"),
         })
+    }
+
+    fn guard(&mut self, circuit: &Arc<Circuit>) {
+        self.decoders.guard(circuit);
     }
 
     fn reader_from(&self, starts: &[(PartitionId, Option<Offset>)]) -> Result<Box<dyn Reader>, Error> {

@@ -231,7 +231,7 @@ impl TableSink for KafkaTableSink {
             return Err(Error::setup(&self.thing, problem, "write each view in Avro to a topic of its own"));
         }
         if let Some(view) = views.first() {
-            self.encoder = Encoder::open(&self.thing, &self.topic, view, &self.options, self.settings.patience())?;
+            self.encoder = Encoder::open(&self.topic, view, &self.options, &self.circuit, self.settings.patience())?;
         }
         self.views = views.to_vec();
         let mut patience = Patience::new(&self.circuit);

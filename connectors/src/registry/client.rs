@@ -40,15 +40,6 @@ pub(super) enum Reply {
     Refused(String),
 }
 
-/// Why there is no answer.
-#[derive(Debug)]
-pub(super) enum Failed {
-    /// Nobody answers, or not now: why.
-    Away(String),
-    /// A person has to change something.
-    Lasting(Error),
-}
-
 /// What a registry says of an error.
 #[derive(Deserialize)]
 struct Problem {
@@ -78,8 +69,8 @@ impl Client {
         Ok(Client { thing: thing.to_owned(), url, authorization, agent: config.build().into() })
     }
 
-    /// Asks for what lies at a path.
-    pub(super) fn get(&self, path: &[&str]) -> Result<Reply, Failed> {
+    /// Asks for what lies at a path. A registry that is away is an error that passes.
+    pub(super) fn get(&self, path: &[&str]) -> Result<Reply, Error> {
         let mut request = self.agent.get(self.at(path)?).header("Accept", MEDIA_TYPE);
         if let Some(authorization) = &self.authorization {
             request = request.header("Authorization", authorization);
@@ -88,7 +79,7 @@ impl Client {
     }
 
     /// Gives a text to what lies at a path.
-    pub(super) fn post(&self, path: &[&str], body: &str) -> Result<Reply, Failed> {
+    pub(super) fn post(&self, path: &[&str], body: &str) -> Result<Reply, Error> {
         let mut request = self.agent.post(self.at(path)?).header("Accept", MEDIA_TYPE).header("Content-Type", MEDIA_TYPE);
         if let Some(authorization) = &self.authorization {
             request = request.header("Authorization", authorization);
@@ -107,51 +98,55 @@ impl Client {
         Error::setup(&self.thing, problem, "keep the view's columns compatible with the schemas there, or write another topic")
     }
 
+    /// Describes that nobody answers, or not now.
+    fn away(&self, why: &str) -> Error {
+        Error::unavailable(&self.thing, format!("the registry at {} does not answer ({why})", self.url))
+    }
+
     fn not_a_registry(&self, why: &str) -> Error {
         let problem = format!("there is no schema registry at {}: {why}", self.url);
         Error::setup(&self.thing, problem, "correct the registry's url; of Apicurio it ends in /apis/ccompat/v7")
     }
 
-    fn at(&self, path: &[&str]) -> Result<String, Failed> {
+    fn at(&self, path: &[&str]) -> Result<String, Error> {
         let mut url = self.url.clone();
         match url.path_segments_mut() {
             Ok(mut segments) => drop(segments.pop_if_empty().extend(path)),
-            Err(()) => return Err(Failed::Lasting(self.not_a_registry("its url has no path"))),
+            Err(()) => return Err(self.not_a_registry("its url has no path")),
         }
         Ok(url.into())
     }
 
     /// Sorts an answer by its status.
-    fn sort(&self, response: Result<Response<Body>, ureq::Error>) -> Result<Reply, Failed> {
+    fn sort(&self, response: Result<Response<Body>, ureq::Error>) -> Result<Reply, Error> {
         let mut response = response.map_err(|error| self.sort_error(&error))?;
         let status = response.status().as_u16();
         let text = response.body_mut().with_config().limit(MAX_BYTES).read_to_string();
-        let text = text.map_err(|error| Failed::Away(format!("its answer broke off: {error}")))?;
+        let text = text.map_err(|error| self.away(&format!("its answer broke off: {error}")))?;
         let problem: Option<Problem> = serde_json::from_str(&text).ok();
         let own = problem.as_ref().is_some_and(|problem| problem.error_code.is_some());
-        let lasting = |error| Err(Failed::Lasting(error));
         match status {
             200..=299 => Ok(Reply::Found(text)),
             404 if own => Ok(Reply::Missing),
             409 | 422 if own => Ok(Reply::Refused(problem.and_then(|problem| problem.message).unwrap_or_default())),
             401 | 403 => {
                 let problem = format!("the registry at {} refuses the credentials (status {status})", self.url);
-                lasting(Error::setup(&self.thing, problem, "set 'user' and 'password' of its registry"))
+                Err(Error::setup(&self.thing, problem, "set 'user' and 'password' of its registry"))
             }
-            408 | 429 | 500.. => Err(Failed::Away(format!("status {status}"))),
-            _ => lasting(self.not_a_registry(&format!("status {status}"))),
+            408 | 429 | 500.. => Err(self.away(&format!("status {status}"))),
+            _ => Err(self.not_a_registry(&format!("status {status}"))),
         }
     }
 
     /// Sorts what came instead of an answer.
-    fn sort_error(&self, error: &ureq::Error) -> Failed {
+    fn sort_error(&self, error: &ureq::Error) -> Error {
         match error {
-            ureq::Error::Io(cause) if is_mistrust(cause) => Failed::Lasting(Error::setup(
+            ureq::Error::Io(cause) if is_mistrust(cause) => Error::setup(
                 &self.thing,
                 format!("no secure connection to the registry at {}: {error}", self.url),
                 "name the file of the certificate that has signed the registry's as 'ca'",
-            )),
-            error => Failed::Away(error.to_string()),
+            ),
+            error => self.away(&error.to_string()),
         }
     }
 }

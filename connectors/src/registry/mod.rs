@@ -1,9 +1,8 @@
 //! A Schema Registry as Confluent's, Apicurio's and others offer it: schemas by their ids.
 //!
 //! A schema never changes under its id, so each is asked for once. Whoever needs one that is not known yet waits, together with all that comes after it in
-//! its reader, until the registry has answered: [`Registry::schema`] says [`Trouble::Away`] at once while a pause between two attempts lasts,
-//! and leaves it to the reader to come back. The pauses grow from 0.2 to 10 seconds, each by chance a little shorter, so that many readers don't
-//! ask at one instant.
+//! its reader, until the registry has answered: [`Registry::schema`] says [`Trouble::Away`] at once while its [circuit](crate::circuit) allows no attempt,
+//! and leaves it to the reader to come back. All readers of a source in a process share the circuit, and so a single probe.
 //!
 //! What an answer means:
 //!
@@ -13,20 +12,21 @@
 //! | 404 with a code of the registry's own | there is none of this id: a dead letter |
 //! | 401, 403 | the credentials are wrong: the job stops |
 //! | another 4xx | the address is not that of a registry: the job stops |
-//! | 5xx, 408, 429, or none | it is away: it is waited for |
+//! | 5xx, 408, 429, or none | it is away: it is waited for, for as long as the circuit's policy says |
 
 mod client;
-mod pause;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use serde::Deserialize;
 
-use self::client::{Client, Failed, Reply};
-use self::pause::Pause;
+use self::client::{Client, Reply};
 use crate::Error;
+use crate::circuit::{Circuit, Gauge};
+use crate::retry::Policy;
 
 /// Answers of so many ids are kept.
 const MAX_ANSWERS: usize = 10_000;
@@ -70,7 +70,7 @@ pub(crate) enum Answer {
 pub(crate) enum Trouble {
     /// The registry is away; the same question may be answered later.
     Away,
-    /// A person has to change something.
+    /// It has been borne for long enough, or a person has to change something.
     Lasting(Error),
 }
 
@@ -83,18 +83,23 @@ pub(crate) struct Registry {
 /// What is remembered.
 struct Known {
     answers: HashMap<u32, Answer>,
-    pause: Pause,
+    circuit: Arc<Circuit>,
 }
 
 impl Registry {
-    /// Prepares to ask a registry for whoever `thing` names. Nothing is sent yet.
+    /// Prepares to ask a registry for whoever `thing` names, and to wait for it forever unless it is [guarded](Self::guard). Nothing is sent yet.
     ///
     /// # Errors
     /// The address or the file of certificates is wrong.
     pub(crate) fn open(thing: &str, options: &RegistryOptions) -> Result<Registry, Error> {
         let client = Client::new(thing, options)?;
-        let pause = Pause::new(thing, &options.url);
-        Ok(Registry { client, known: Mutex::new(Known { answers: HashMap::new(), pause }) })
+        let circuit = Circuit::new(&format!("registry of {thing}"), Policy::default(), Arc::new(Gauge::default()));
+        Ok(Registry { client, known: Mutex::new(Known { answers: HashMap::new(), circuit }) })
+    }
+
+    /// Takes the circuit by which attempts are repeated.
+    pub(crate) fn guard(&self, circuit: &Arc<Circuit>) {
+        self.lock().circuit = Arc::clone(circuit);
     }
 
     /// Makes one that knows these schemas and is never asked.
@@ -117,11 +122,11 @@ impl Registry {
     /// Returns what the registry knows of an id.
     pub(crate) fn schema(&self, id: u32) -> Result<Answer, Trouble> {
         // One at a time: the others would ask the same.
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.lock();
         if let Some(answer) = known.answers.get(&id) {
             return Ok(answer.clone());
         }
-        let answer = known.pause.attempt(|| self.fetch(id))?;
+        let answer = known.attempt(|| self.fetch(id))?;
         if known.answers.len() >= MAX_ANSWERS {
             known.answers.clear();
         }
@@ -135,9 +140,8 @@ impl Registry {
         struct Registered {
             id: u32,
         }
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let body = serde_json::json!({ "schema": schema }).to_string();
-        let reply = known.pause.attempt(|| self.client.post(&["subjects", subject, "versions"], &body))?;
+        let reply = self.lock().attempt(|| self.client.post(&["subjects", subject, "versions"], &body))?;
         match reply {
             Reply::Found(text) => {
                 self.client.parse::<Registered>(&text).map(|registered| registered.id).map_err(Trouble::Lasting)
@@ -147,12 +151,16 @@ impl Registry {
         }
     }
 
-    fn fetch(&self, id: u32) -> Result<Answer, Failed> {
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fetch(&self, id: u32) -> Result<Answer, Error> {
         let text = match self.client.get(&["schemas", "ids", &id.to_string()])? {
             Reply::Found(text) => text,
             Reply::Missing | Reply::Refused(_) => return Ok(Answer::Unknown),
         };
-        let found: Found = self.client.parse(&text).map_err(Failed::Lasting)?;
+        let found: Found = self.client.parse(&text)?;
         let mut references = Vec::new();
         match self.collect(&found, &mut references)? {
             Some(missing) => Ok(Answer::Unreadable(missing)),
@@ -161,7 +169,7 @@ impl Registry {
     }
 
     /// Adds the texts that a schema refers to, innermost first; returns why that cannot be done.
-    fn collect(&self, found: &Found, texts: &mut Vec<String>) -> Result<Option<String>, Failed> {
+    fn collect(&self, found: &Found, texts: &mut Vec<String>) -> Result<Option<String>, Error> {
         if let Some(language) = found.language.as_deref().filter(|&language| language != "AVRO") {
             return Ok(Some(format!("it is {language}, not Avro")));
         }
@@ -172,7 +180,7 @@ impl Registry {
             let Reply::Found(text) = self.client.get(&["subjects", subject, "versions", &version.to_string()])? else {
                 return Ok(Some(format!("it refers to version {version} of '{subject}', which is not there")));
             };
-            let inner: Found = self.client.parse(&text).map_err(Failed::Lasting)?;
+            let inner: Found = self.client.parse(&text)?;
             if let Some(problem) = self.collect(&inner, texts)? {
                 return Ok(Some(problem));
             }
@@ -181,6 +189,23 @@ impl Registry {
             }
         }
         Ok(None)
+    }
+}
+
+impl Known {
+    /// Makes an attempt, unless the circuit allows none.
+    fn attempt<T>(&self, attempt: impl FnOnce() -> Result<T, Error>) -> Result<T, Trouble> {
+        if !self.circuit.may_try() {
+            return Err(Trouble::Away);
+        }
+        let began = Instant::now();
+        match attempt() {
+            Ok(answer) => {
+                self.circuit.succeeded();
+                Ok(answer)
+            }
+            Err(error) => Err(self.circuit.failed(began, error).map_or_else(Trouble::Lasting, |()| Trouble::Away)),
+        }
     }
 }
 

@@ -3,11 +3,12 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::breaker::State;
 
 /// Answers each request with what `answer` says of its first line and its headers; counts the requests.
 struct Server {
@@ -98,8 +99,98 @@ fn a_registry_that_is_away_is_asked_again_after_longer_and_longer_pauses() {
         assert!(matches!(trouble, Trouble::Away) && begin.elapsed() < Duration::from_secs(20), "{trouble:?}");
         thread::sleep(Duration::from_millis(1));
     }
-    // At least 0.1, 0.2, 0.4, 0.8 s between them.
+    // At least 0.05, 0.1, 0.2, 0.4, 0.8 s between them.
     assert!((2..=6).contains(&server.asked()), "{}", server.asked());
+}
+
+/// A registry that is away until it is told to be there, the circuit that guards it, and what is seen of that.
+struct Guarded {
+    server: Server,
+    is_there: Arc<AtomicBool>,
+    registry: Registry,
+    circuit: Arc<Circuit>,
+    gauge: Arc<Gauge>,
+}
+
+impl Guarded {
+    fn start(pause: Duration, give_up: Option<Duration>) -> Guarded {
+        let is_there = Arc::new(AtomicBool::new(false));
+        let answers = Arc::clone(&is_there);
+        let server = Server::start(move |_, _| match answers.load(Ordering::SeqCst) {
+            true => (200, r#"{"schema":"\"long\""}"#.to_owned()),
+            false => (503, "busy".to_owned()),
+        });
+        let gauge = Arc::new(Gauge::default());
+        let policy = Policy { first: pause, most: pause, give_up };
+        let circuit = Circuit::new("registry of source 's'", policy, Arc::clone(&gauge));
+        let registry = server.registry();
+        registry.guard(&circuit);
+        Guarded { server, is_there, registry, circuit, gauge }
+    }
+
+    /// Asks until so many requests have been sent.
+    fn ask(&self, requests: usize) {
+        while self.server.asked() < requests {
+            assert!(matches!(self.registry.schema(1), Err(Trouble::Away)));
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+#[test]
+fn the_circuit_opens_closes_by_one_probe_and_counts() {
+    let guarded = Guarded::start(Duration::from_millis(400), None);
+    let state = || guarded.gauge.state();
+    guarded.ask(1);
+    assert_eq!(state(), State::Closed);
+    guarded.ask(3);
+    assert_eq!(state(), State::Open);
+    assert!(matches!(guarded.registry.schema(1), Err(Trouble::Away)) && guarded.server.asked() == 3, "it is left alone");
+    guarded.ask(4);
+    assert_eq!(state(), State::Open, "the probe has failed");
+    guarded.is_there.store(true, Ordering::SeqCst);
+    while guarded.registry.schema(1).is_err() {
+        thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!((state(), guarded.server.asked()), (State::Closed, 5));
+    let [opened, retries] = [&guarded.gauge.opened, &guarded.gauge.retries].map(|number| number.load(Ordering::Relaxed));
+    assert_eq!((opened, retries), (1, 4));
+}
+
+#[test]
+fn readers_that_need_the_same_registry_send_one_probe_among_them() {
+    let (guarded, begun) = (Guarded::start(Duration::from_millis(200), None), Instant::now());
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while begun.elapsed() < Duration::from_secs(1) {
+                    assert!(matches!(guarded.registry.schema(1), Err(Trouble::Away)));
+                    thread::sleep(Duration::from_millis(1));
+                }
+            });
+        }
+    });
+    // At least 0.1 s between them.
+    assert!((3..=11).contains(&guarded.server.asked()), "{}", guarded.server.asked());
+}
+
+#[test]
+fn a_registry_is_given_up_when_the_policy_says_so_and_left_alone_when_nobody_needs_it() {
+    let guarded = Guarded::start(Duration::from_millis(20), Some(Duration::from_millis(50)));
+    let error = loop {
+        match guarded.registry.schema(1) {
+            Err(Trouble::Away) => thread::sleep(Duration::from_millis(1)),
+            Err(Trouble::Lasting(error)) => break error,
+            Ok(answer) => panic!("{answer:?}"),
+        }
+    };
+    let words = "source 's': the registry at http://127.0.0.1";
+    let text = error.to_string();
+    assert!(error.is_transient() && text.starts_with(words) && text.contains("(status 503); given up after 0 s"), "{text}");
+    guarded.circuit.abandon();
+    let asked = guarded.server.asked();
+    thread::sleep(Duration::from_millis(50));
+    assert!(matches!(guarded.registry.schema(1), Err(Trouble::Away)) && guarded.server.asked() == asked);
 }
 
 #[test]

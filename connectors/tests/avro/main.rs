@@ -7,13 +7,18 @@ mod sinks;
 mod tls;
 
 use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use apache_avro::Schema;
 use apache_avro::types::Value;
 use apache_avro::writer::datum::GenericDatumWriter;
+use freshet_connectors::breaker::State;
+use freshet_connectors::circuit::{Circuit, Gauge};
 use freshet_connectors::format::{Encoding, FieldSpec, Format, rows};
 use freshet_connectors::kafka::KafkaSource;
+use freshet_connectors::retry::Policy;
 use freshet_connectors::{Reader, RegistryOptions, Source, SourceOptions};
 use freshet_harness::kafka::Kafka;
 use freshet_model::{Batch, Column, Progress};
@@ -39,8 +44,18 @@ fn options(url: &str, columns: &[(&str, &str)]) -> SourceOptions {
 
 /// Opens a reader of a topic's only partition.
 fn reader(topic: &str, options: SourceOptions) -> Box<dyn Reader> {
+    source(topic, options).reader(&[0]).expect("a reader")
+}
+
+fn source(topic: &str, options: SourceOptions) -> KafkaSource {
     let url = format!("{}/{topic}", Kafka::shared().url());
-    KafkaSource::open(&url, options).expect("a source").reader(&[0]).expect("a reader")
+    KafkaSource::open(&url, options).expect("a source")
+}
+
+/// Makes a circuit with the pauses of a job that says nothing of them, and what is seen of it.
+fn circuit(thing: &str) -> (Arc<Circuit>, Arc<Gauge>) {
+    let gauge = Arc::new(Gauge::default());
+    (Circuit::new(thing, Policy::default(), Arc::clone(&gauge)), gauge)
 }
 
 /// Reads until so many records have become rows or dead letters; checks that each did so once. (The end of a transaction has an offset too.)

@@ -28,7 +28,10 @@ fn records_wait_for_a_registry_that_is_away() {
 
     // Away from the start: nothing is said of the partition but that it is behind.
     let proxy = Proxy::start(registry.port(), false);
-    let mut reader = reader(topic, options(&proxy.url(), &[("n", "bigint")]));
+    let mut source = source(topic, options(&proxy.url(), &[("n", "bigint")]));
+    let (circuit, gauge) = circuit("registry of source 'in'");
+    source.guard(&circuit);
+    let mut reader = source.reader(&[0]).expect("a reader");
     let (mut batches, begun) = (Vec::new(), Instant::now());
     while begun.elapsed() < Duration::from_millis(1500) {
         let call = Instant::now();
@@ -37,8 +40,10 @@ fn records_wait_for_a_registry_that_is_away() {
     }
     assert_eq!(taken(&batches), 0);
     assert!(batches.iter().all(|batch| matches!(batch.progress, Progress::Behind(_)) && batch.range.is_empty()), "{batches:?}");
+    assert_eq!((gauge.state(), gauge.opened.load(Ordering::Relaxed)), (State::Open, 1));
     proxy.set_open(true);
     assert_eq!(numbers(&read(&mut *reader, 100)), wanted(0..100));
+    assert_eq!(gauge.state(), State::Closed);
 
     // Away in the middle: what is known goes on, what comes behind a new schema waits, in order.
     proxy.set_open(false);
@@ -55,6 +60,8 @@ fn records_wait_for_a_registry_that_is_away() {
     assert_eq!(taken(&batches), 0);
     let last = batches.last().expect("the partition is no longer at its end");
     assert!(matches!(last.progress, Progress::Behind(_)) && last.range == (110..110), "{batches:?}");
+    assert_eq!((gauge.state(), gauge.opened.load(Ordering::Relaxed)), (State::Open, 2));
     proxy.set_open(true);
     assert_eq!(numbers(&read(&mut *reader, 40)), wanted(110..150));
+    assert!(gauge.state() == State::Closed && gauge.retries.load(Ordering::Relaxed) >= 6);
 }

@@ -1,12 +1,12 @@
 //! Rows that are written in Avro, as others read them.
 
-use std::sync::Arc;
-
+use super::proxy::Proxy;
 use super::*;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use freshet_connectors::kafka::{KafkaBatchSink, KafkaTableSink};
 use freshet_connectors::{BatchSink, Past, SinkOptions, TableSink};
 use freshet_harness::registry::Registry;
+use freshet_harness::server::wait_for;
 use freshet_model::{Commit, TableSchema, Timestamp, ViewChanges};
 
 fn sink_options(name: &str) -> SinkOptions {
@@ -96,4 +96,30 @@ fn appended_rows_change_their_schema_between_two_starts() {
     let mut third = open();
     let error = third.prepare(&table(&[("page", "bigint")], vec![]), &[0]).expect_err("incompatible").to_string();
     assert!(error.contains("refuses the schema of the rows for 'avro_rows-value'"), "{error}");
+}
+
+#[test]
+fn a_registry_that_is_away_opens_the_circuit_of_its_sink_and_is_waited_for_within_its_limit() {
+    let (kafka, topic) = (Kafka::shared(), "avro_away");
+    kafka.create(topic, 1);
+    let proxy = Proxy::start(Registry::shared().port(), false);
+    let avro = Some(RegistryOptions { url: proxy.url(), ..RegistryOptions::default() });
+    let open = |settings: &[(&str, &str)]| {
+        let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let options = SinkOptions { avro: avro.clone(), settings, ..sink_options(topic) };
+        let mut sink = KafkaTableSink::open(&format!("{}/{topic}", kafka.url()), options).expect("a sink");
+        let (circuit, gauge) = circuit("sink 'avro_away'");
+        sink.guard(&circuit);
+        (sink, gauge)
+    };
+    let (mut sink, gauge) = open(&[("freshet.outage.limit.ms", "500")]);
+    let error = sink.prepare(&[table(&COLUMNS, vec![0])]).expect_err("it is away");
+    assert!(error.is_transient() && error.to_string().contains("registry") && gauge.state() == State::Open, "{error}");
+
+    let (mut sink, gauge) = open(&[]);
+    let prepared = std::thread::spawn(move || sink.prepare(&[table(&COLUMNS, vec![0])]));
+    assert!(wait_for(PATIENCE, || gauge.state() == State::Open), "{gauge:?}");
+    proxy.set_open(true);
+    assert_eq!(prepared.join().expect("no panic").expect("prepared"), None);
+    assert_eq!((gauge.state(), gauge.opened.load(Ordering::Relaxed)), (State::Closed, 1));
 }
