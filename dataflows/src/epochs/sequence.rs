@@ -85,7 +85,11 @@ impl Sequence {
             LogEntry::Epoch(record) => Some(record.seal.processing_time),
             LogEntry::Start(_) => None,
         });
-        let repeat_times = times.collect();
+        let repeat_times: VecDeque<Timestamp> = times.collect();
+        // Whoever had to repeat something goes on with the time since the last checkpoint: a job that is killed again and again before a
+        // checkpoint is due would have more to repeat each time.
+        let checkpointed = begin.checkpoint.as_ref().map(|known| known.seal.processing_time);
+        let last = if repeat_times.is_empty() { now } else { checkpointed.map_or(now, |time| time.min(now)) };
         let interval = checkpoint_interval.map(|interval| i64::try_from(interval.as_micros()).unwrap_or(i64::MAX));
         let versions = First::after(begin.checkpoint.as_ref(), &begin.repeat, sources.len()).versions;
         let (watermarks, ends, open, last_cut) = match begin.checkpoint {
@@ -110,7 +114,7 @@ impl Sequence {
             repeat: begin.repeat.into(),
             repeat_times,
             ceilings: begin.ceilings,
-            checkpoints: Checkpoints { interval, last: now, epoch: None, taken: None },
+            checkpoints: Checkpoints { interval, last, epoch: None, taken: None },
         };
         sequence.begin_runs();
         sequence
@@ -460,6 +464,38 @@ mod tests {
         let mut second = begun(Begin { repeat: log, ..Begin::default() });
         for (epoch, named) in [(0, 4), (1, 6), (2, 6), (3, 9)] {
             assert_eq!(cut(&mut second, epoch, 9).seal.versions, [named], "epoch {epoch}");
+        }
+    }
+
+    #[test]
+    fn a_run_that_had_to_repeat_takes_the_checkpoint_that_was_due_before_it() {
+        let mut first = begun(Begin { repeat: vec![start(0)], ..Begin::default() });
+        let mut taken = None;
+        let mut log = Vec::new();
+        for number in 0..9 {
+            let record = step(&mut first, (number + 1) * 10_000, number);
+            taken = taken.or(first.maybe_checkpoint(record.epoch + 1));
+            log.push(LogEntry::Epoch(record));
+        }
+        let checkpoint = taken.expect("the interval has passed");
+        let after = usize::try_from(checkpoint.epoch).expect("small") + 1;
+        let (kept, time) = (checkpoint.epoch, checkpoint.seal.processing_time.0);
+        for (repeated, is_due) in [(2, true), (0, false)] {
+            let mut repeat = log[after..after + repeated].to_vec();
+            let now = time + 21_000;
+            repeat.push(start(now));
+            let begin = Begin { checkpoint: Some(checkpoint.clone()), repeat, ..Begin::default() };
+            let mut second =
+                Sequence::new(Pace::default(), &[LATENESS], Some(Duration::from_micros(20_000)), begin, Timestamp(now));
+            for _ in 0..repeated {
+                let epoch = second.open;
+                second.maybe_cut(Timestamp(now), epoch, epoch).expect("repeated at once");
+                second.advance_report(epoch, report(epoch.cast_signed(), epoch.cast_signed() + 1, 0, Progress::Behind(7)));
+                seal(&mut second, epoch + 1).expect("complete");
+            }
+            assert_eq!(second.open, kept + 1 + repeated as u64);
+            let offset = second.open.cast_signed();
+            assert_eq!(step(&mut second, now + 5_000, offset).seal.checkpoint, is_due, "after {repeated} epochs");
         }
     }
 
