@@ -60,7 +60,9 @@ struct State {
     /// Threads that still read.
     readers: usize,
     bound: bool,
+    /// Who has said good-bye: it may still wait for ours, and be silent until then.
     byes: BTreeSet<usize>,
+    said_bye: bool,
     ended: Option<Ended>,
     on_lost: Option<OnLost>,
     data: Vec<Arc<TcpStream>>,
@@ -260,7 +262,11 @@ impl Links {
 
     /// Says good-bye to everybody.
     pub(crate) fn say_bye(&self) {
-        let lines = self.lock().lines.clone();
+        let lines = {
+            let mut state = self.lock();
+            state.said_bye = true;
+            state.lines.clone()
+        };
         for (process, line) in lines {
             if line.write(&Frame::Bye).is_err() && !self.lock().byes.contains(&process) {
                 self.end(Ended::PeerLost(Lost { process, cause: Cause::Closed }));
@@ -274,11 +280,19 @@ impl Links {
         drop(self.changed.wait_while(self.lock(), is_open));
     }
 
-    /// Returns the connections that must be kept alive.
+    /// Returns the connections.
     pub(crate) fn lines(&self) -> Vec<(usize, Arc<Line>)> {
-        let state = self.lock();
-        let open = state.lines.iter().filter(|(process, _)| !state.byes.contains(process));
-        open.map(|(process, line)| (*process, Arc::clone(line))).collect()
+        self.lock().lines.iter().map(|(process, line)| (*process, Arc::clone(line))).collect()
+    }
+
+    /// Tells whether a process has said good-bye, so that nothing more is expected of it.
+    pub(crate) fn has_left(&self, process: usize) -> bool {
+        self.lock().byes.contains(&process)
+    }
+
+    /// Tells whether this process has said good-bye, so that nobody expects anything more of it.
+    pub(crate) fn has_said_bye(&self) -> bool {
+        self.lock().said_bye
     }
 
     /// Sleeps; tells whether the connections are still of use afterwards.

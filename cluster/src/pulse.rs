@@ -16,9 +16,10 @@ pub(crate) fn beat(links: &Links) {
         last = now;
         for (process, line) in links.lines() {
             let silence = line.silence();
-            if silence > timeouts.lost_after && !overslept {
+            if silence > timeouts.lost_after && !overslept && !links.has_left(process) {
                 links.silent(process, &line, silence);
-            } else {
+            } else if !links.has_said_bye() {
+                // Whoever has said good-bye still waits for this process to do so.
                 // A write that fails is noticed by the thread that reads.
                 let _ = line.write_if_free(&Frame::Beat);
             }

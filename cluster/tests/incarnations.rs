@@ -86,6 +86,23 @@ fn good_ends_leave_nothing_either() {
 }
 
 #[test]
+fn whoever_is_done_waits_for_the_one_that_is_not() {
+    let _alone = alone();
+    let mut members = members(3, 1);
+    members.iter_mut().for_each(|member| member.timeouts.lost_after = member.timeouts.heartbeat * 2);
+    let lost_after = members[0].timeouts.lost_after;
+    let ends = spawn(start(&mut listeners(&members), 1), move |worker, _| {
+        if worker.index() == 0 {
+            // As one whose sink takes its last rows slowly: it lives, and the others have said good-bye long ago.
+            std::thread::sleep(lost_after * 3);
+        }
+    });
+    for (process, end) in ends.into_iter().enumerate() {
+        assert_eq!(end.join().expect("no panic"), Ok(vec![()]), "process {process}");
+    }
+}
+
+#[test]
 fn a_worker_that_panics_ends_the_incarnation_for_all() {
     let _alone = alone();
     let mut listeners = listeners(&members(2, 2));

@@ -5,9 +5,9 @@
 use std::time::Duration;
 
 use freshet_model::{Offset, PartitionId};
-use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
-use rdkafka::error::KafkaResult;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::{ClientContext, Offset as Position, TopicPartitionList};
 
 use super::address::Address;
@@ -60,7 +60,16 @@ struct Listener {
     group: String,
 }
 
-impl ClientContext for Listener {}
+impl ClientContext for Listener {
+    fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!("{}: offsets for group '{}': librdkafka: {facility}: {message}", self.thing, self.group);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        // The source itself speaks of outages.
+        tracing::debug!("{}: offsets for group '{}': {error}: {reason}", self.thing, self.group);
+    }
+}
 
 impl ConsumerContext for Listener {
     fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
