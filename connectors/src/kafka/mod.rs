@@ -4,7 +4,8 @@
 //! KafkaSource ── KafkaReader ── batch_queue ───────────────── brokers     one topic; partitions shared out among readers
 //!                     └─ identity ── admin ────────────────── brokers     is it still the same topic?
 //! KafkaBatchSink ── shard ─┐                                              a thread for each partition of the source
-//! KafkaTableSink ──────────┴─ transaction ── produce ──────── brokers     rows and their epoch, both or neither
+//! KafkaTableSink ──────────┴─ transaction ─┬ produce ──────── brokers     rows and their epoch, both or neither
+//!                                          └ offset_sender
 //! KafkaArchive, KafkaTarget ──── archive ─ transaction ─────── brokers     dead letters read, and put back once
 //! GroupOffsets ────────────────────────────────────────────── brokers     for people's lag tools alone
 //! ```
@@ -24,6 +25,7 @@ mod batch_sink;
 mod client;
 mod group_offsets;
 mod identity;
+mod offset_sender;
 mod produce;
 mod raw_producer;
 mod reader;

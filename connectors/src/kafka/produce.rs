@@ -17,6 +17,7 @@
 
 use std::ffi::{CStr, CString, c_int};
 use std::ptr;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -49,7 +50,7 @@ const QUEUE_FULL_WAIT: Duration = Duration::from_millis(2);
 pub(super) struct TopicProducer {
     topic: *mut ffi::rd_kafka_topic_t,
     messages: Vec<ffi::rd_kafka_message_t>,
-    producer: BaseProducer<Context>,
+    producer: Arc<BaseProducer<Context>>,
 }
 
 // SAFETY: by invariant 3; the pointers in `messages` are used only while a call that was given `&mut self` runs.
@@ -59,7 +60,7 @@ impl TopicProducer {
     /// Makes a producer; the brokers are contacted in the background.
     pub(super) fn new(config: &ClientConfig, context: Context, topic: &str) -> Result<TopicProducer, KafkaError> {
         let name = CString::new(topic)?;
-        let producer = BaseProducer::from_config_and_context(config, context)?;
+        let producer: BaseProducer<Context> = BaseProducer::from_config_and_context(config, context)?;
         // SAFETY: the client is alive, the name ends with a NUL and is copied; no topic configuration means the default one.
         let topic = unsafe { ffi::rd_kafka_topic_new(producer.client().native_ptr(), name.as_ptr(), ptr::null_mut()) };
         if topic.is_null() {
@@ -67,7 +68,7 @@ impl TopicProducer {
             let code = RDKafkaErrorCode::from(unsafe { ffi::rd_kafka_last_error() });
             return Err(KafkaError::ClientCreation(code.to_string()));
         }
-        Ok(TopicProducer { topic, messages: Vec::with_capacity(MAX_ROWS), producer })
+        Ok(TopicProducer { topic, messages: Vec::with_capacity(MAX_ROWS), producer: Arc::new(producer) })
     }
 
     /// Queues all rows for one partition, in order; blocks while the queue is full.
@@ -234,7 +235,7 @@ impl TopicProducer {
     }
 
     /// Returns the producer, for messages that are sent one by one.
-    pub(super) fn single(&self) -> &BaseProducer<Context> {
+    pub(super) fn single(&self) -> &Arc<BaseProducer<Context>> {
         &self.producer
     }
 }

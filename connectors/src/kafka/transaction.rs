@@ -31,6 +31,7 @@ use rdkafka::producer::Producer as _;
 use super::address::Address;
 use super::admin;
 use super::client::{self, Context, Owned};
+use super::offset_sender::OffsetSender;
 use super::produce::TopicProducer;
 use super::trouble::Trouble;
 use crate::{Error, SinkOptions, fault};
@@ -71,6 +72,9 @@ const LONGEST_INIT_PAUSE: Duration = Duration::from_millis(500);
 
 /// Rows and offsets must be taken, and a transaction ended, within so long.
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// While the brokers take an offset, the connections are looked at so often.
+const OFFSET_STEP: Duration = Duration::from_millis(50);
 
 /// Whose transactions these are.
 #[derive(Debug, Clone)]
@@ -119,6 +123,8 @@ impl Owner {
 
 /// One producer, from its first transaction to its first doubt.
 struct Session {
+    /// Dropped before the producer, which ends with its last owner.
+    offsets: OffsetSender,
     producer: TopicProducer,
     begun: bool,
 }
@@ -242,7 +248,9 @@ impl Owner {
         let context = Context::quiet(&self.thing, &self.address);
         let producer = TopicProducer::new(&self.config, context, &self.address.topic);
         let producer = producer.map_err(|error| Trouble::Final(client::refused(&self.thing, &error)))?;
-        Ok(Session { producer, begun: false })
+        let offsets = OffsetSender::start(Arc::clone(producer.single()), &self.id, &self.address.topic, STEP_TIMEOUT);
+        let offsets = offsets.map_err(|error| self.passing(format!("no thread can be started: {error}")))?;
+        Ok(Session { offsets, producer, begun: false })
     }
 
     /// Reads back the newest epoch, and the generation that wrote it.
@@ -266,13 +274,12 @@ impl Owner {
 
     /// Ends a transaction; tells whether the producer may have another.
     fn end(&self, session: &mut Session, epoch: Option<Epoch>) -> Result<bool, Trouble> {
-        let producer = &session.producer;
         let next = epoch.map_or(0, |epoch| epoch + 1);
         let next = Offset::try_from(next).map_err(|_| self.passing(format!("epoch {next} is no offset")))?;
         let text = format!("generation {}", self.generation);
-        let client = producer.single().client();
-        admin::send_offset(client, &self.id, &self.address.topic, (next, &text), STEP_TIMEOUT).map_err(|code| self.sort(code))?;
+        self.send_offset(session, next, text)?;
         self.point("kafka::offsets_added")?;
+        let producer = &session.producer;
         producer.flush_within(STEP_TIMEOUT).map_err(|code| self.sort(code))?;
         // A transaction in which a request may come twice is not ended.
         producer.hear();
@@ -289,6 +296,21 @@ impl Owner {
         session.begun = false;
         session.producer.hear();
         Ok(self.check(session).is_ok())
+    }
+
+    /// Puts the newest epoch into the transaction. A broken connection makes the producer doubtful, so that its end is not waited for.
+    fn send_offset(&self, session: &mut Session, next: Offset, text: String) -> Result<(), Trouble> {
+        let deadline = Instant::now() + STEP_TIMEOUT;
+        session.offsets.begin(next, text).map_err(|code| self.sort(code))?;
+        loop {
+            if let Some(sent) = session.offsets.wait(OFFSET_STEP) {
+                return sent.map_err(|code| self.sort(code));
+            }
+            self.check(session)?;
+            if Instant::now() >= deadline {
+                return Err(self.passing("the group's coordinator does not answer".to_owned()));
+            }
+        }
     }
 
     /// The fail point between the request and its answer: the call is given up for the moment when the request is on its way. Tells
