@@ -52,6 +52,8 @@ impl Share {
     /// Joins the writer of a file, or makes it. All sinks of a file join before the first of them writes.
     pub(super) fn join(thing: &str, path: &Path, options: &SinkOptions) -> Result<Share, Error> {
         let mut writers = lock(&WRITERS);
+        // A folder has one name for all who join only once it is there; why it cannot be made is told when the file is opened.
+        let _ = std::fs::create_dir_all(parent(path));
         let key = parent(path).canonicalize().unwrap_or_default().join(path.file_name().unwrap_or_default());
         writers.retain(|_, writer| writer.strong_count() > 0);
         if let Some(writer) = writers.get(&key).and_then(Weak::upgrade) {

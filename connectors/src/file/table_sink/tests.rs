@@ -255,6 +255,17 @@ fn a_file_that_holds_something_else_or_less_is_refused() {
 }
 
 #[test]
+fn workers_share_a_file_in_a_folder_that_is_not_there_yet() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().join("not").join("yet");
+    let mut sinks: Vec<_> = (0..2).map(|_| raw(&folder, options())).collect();
+    sinks.iter_mut().for_each(|sink| drop(sink.prepare(&table(), &[]).unwrap()));
+    sinks[1].write(1, 0, &rows(&["/a"])).unwrap();
+    sinks.iter_mut().for_each(|sink| sink.seal(1).and_then(|()| sink.close()).unwrap());
+    assert_eq!(lines(&folder.join("raw.ndjson")).len(), 1);
+}
+
+#[test]
 fn rows_of_several_workers_are_there_once_and_in_one_order_whatever_their_number() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("raw.ndjson");
