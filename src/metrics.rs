@@ -106,6 +106,8 @@ pub fn text(job: &str, stats: &Stats) -> String {
     circuits(&mut out, job, "source", &registries.collect::<Vec<_>>());
     family(&mut out, &STREAMS, &stats.streams, |s| [job, Label("stream", &s.name)]);
     family(&mut out, &TABLES, &stats.tables, |t| [job, Label("table", &t.name)]);
+    let tables = stats.tables.iter().map(|table| (table.name.as_str(), &*table.circuit));
+    circuits(&mut out, job, "table", &tables.collect::<Vec<_>>());
     family(&mut out, &VIEWS, &stats.views, |v| [job, Label("view", &v.name)]);
     family(&mut out, &SINKS, &stats.sinks, |s| [job, Label("sink", &s.name)]);
     let sinks = stats.sinks.iter().map(|sink| (sink.name.as_str(), &*sink.circuit));
@@ -200,13 +202,14 @@ mod tests {
     fn stats() -> Stats {
         let sources = ["clicks".into(), "taps".into()];
         let stats = Stats::new(&sources, &["hits".into()], &[("ware\"house".into(), "sqlite://x.db".into())]);
-        let stats = stats.with_registries([true, false].into_iter());
+        let stats = stats.with_registries([true, false].into_iter()).with_tables(["prices".to_owned()].into_iter());
         stats.sources[0].records.store(12, Ordering::Relaxed);
         stats.sources[0].watermark.store(1_500_000, Ordering::Relaxed);
         let registry = stats.sources[0].registry.as_ref().expect("it has one");
         registry.state.store(2, Ordering::Relaxed);
         registry.opened.store(3, Ordering::Relaxed);
         registry.retries.store(7, Ordering::Relaxed);
+        stats.tables[0].circuit.state.store(2, Ordering::Relaxed);
         stats.sinks[0].circuit.retries.store(1, Ordering::Relaxed);
         stats.views[0].late.store(3, Ordering::Relaxed);
         stats.sinks[0].freshness.observe(Duration::from_millis(4));
@@ -225,6 +228,7 @@ mod tests {
             "freshet_source_circuit_state{job=\"activity\",source=\"clicks\"} 2",
             "freshet_source_circuit_opened_total{job=\"activity\",source=\"clicks\"} 3",
             "freshet_source_retries_total{job=\"activity\",source=\"clicks\"} 7",
+            "freshet_table_circuit_state{job=\"activity\",table=\"prices\"} 2",
             "freshet_sink_circuit_state{job=\"activity\",sink=\"ware\\\"house\"} 0",
             "freshet_sink_retries_total{job=\"activity\",sink=\"ware\\\"house\"} 1",
             "freshet_late_records_total{job=\"activity\",view=\"hits\"} 3",

@@ -98,6 +98,16 @@ pub struct TableStats {
     pub checked: AtomicI64,
     /// How often the table could not be read, or was not what it has to be.
     pub failures: AtomicU64,
+    /// The circuit of where it lies.
+    pub circuit: Arc<Gauge>,
+}
+
+impl TableStats {
+    /// Names the table for people.
+    #[must_use]
+    pub fn thing(&self) -> String {
+        format!("table '{}'", self.name)
+    }
 }
 
 /// The numbers of one view.
@@ -256,7 +266,8 @@ impl Stats {
     pub fn away(&self) -> Vec<(String, &'static str)> {
         let registries = self.sources.iter().filter_map(|source| Some((source.registry_name(), source.registry.as_ref()?)));
         let sinks = self.sinks.iter().map(|sink| (format!("sink '{}'", sink.name), &sink.circuit));
-        let open = registries.chain(sinks).filter(|(_, circuit)| circuit.state() != State::Closed);
+        let tables = self.tables.iter().map(|table| (table.thing(), &table.circuit));
+        let open = registries.chain(tables).chain(sinks).filter(|(_, circuit)| circuit.state() != State::Closed);
         open.map(|(thing, circuit)| (thing, circuit.state().name())).collect()
     }
 

@@ -8,7 +8,7 @@ use crate::Error;
 use crate::breaker::{Answer, Breaker, State};
 use crate::retry::{Policy, chance};
 
-/// A thread that waits looks so often whether it still need.
+/// A thread that waits looks so often whether it still has to.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// What is to be seen of a circuit from outside.
@@ -34,18 +34,26 @@ impl Gauge {
 #[derive(Debug)]
 pub struct Circuit {
     thing: String,
+    /// What happens as long as it is open, for the log.
+    meanwhile: &'static str,
     breaker: Mutex<Breaker>,
     gauge: Arc<Gauge>,
     abandoned: AtomicBool,
 }
 
 impl Circuit {
-    /// Makes a closed circuit; `thing` is named in the log.
+    /// Makes a closed circuit for which the sources wait while it is open; `thing` is named in the log.
     #[must_use]
     pub fn new(thing: &str, policy: Policy, gauge: Arc<Gauge>) -> Arc<Circuit> {
+        Circuit::with_meanwhile(thing, policy, gauge, "the sources wait")
+    }
+
+    /// The same, where something else happens `meanwhile`.
+    #[must_use]
+    pub fn with_meanwhile(thing: &str, policy: Policy, gauge: Arc<Gauge>, meanwhile: &'static str) -> Arc<Circuit> {
         gauge.state.store(State::Closed.number(), Ordering::Relaxed);
         let breaker = Mutex::new(Breaker::new(policy));
-        Arc::new(Circuit { thing: thing.to_owned(), breaker, gauge, abandoned: AtomicBool::new(false) })
+        Arc::new(Circuit { thing: thing.to_owned(), meanwhile, breaker, gauge, abandoned: AtomicBool::new(false) })
     }
 
     /// Waits until an attempt may be made, and tells whether to make it: not once the circuit has been abandoned.
@@ -106,7 +114,7 @@ impl Circuit {
         match (before, after) {
             (State::Closed, State::Open) => {
                 self.gauge.opened.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!("{error}; circuit open: tried again by single probes, and the sources wait");
+                tracing::warn!("{error}; circuit open: tried again by single probes, and {}", self.meanwhile);
             }
             (State::HalfOpen, State::Open) => {
                 tracing::warn!("{error}; circuit open again, after {} s", lasted.as_secs());

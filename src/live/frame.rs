@@ -2,13 +2,15 @@
 //!
 //! What matters most stands first, since a low screen shows only the beginning, and the last line.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use freshet_connectors::circuit::Gauge;
 use freshet_model::Timestamp;
 
 use super::Moment;
-use crate::stats::{SourceStats, Stats, ViewStats};
+use crate::stats::{Stats, ViewStats};
 use crate::text::{elapsed, latency, rate, table, thousands};
 
 /// Returns the lines for a screen of this size.
@@ -18,7 +20,7 @@ pub(super) fn lines(moment: &Moment<'_>, rows: usize, columns: usize) -> Vec<Str
     lines.extend(views(moment.stats));
     lines.push(String::new());
     lines.extend(sinks(moment.stats));
-    lines.extend(registries(moment.stats));
+    lines.extend(others(moment.stats));
     let views = moment.stats.views.len().max(1);
     let left = rows.saturating_sub(lines.len() + 4) / views;
     lines.extend(newest(moment.stats, left.max(1)));
@@ -96,18 +98,19 @@ fn sinks(stats: &Stats) -> Vec<String> {
     table(&rows, 3)
 }
 
-/// Returns the circuits of the registries that sources have, after an empty line; nothing if there are none.
-fn registries(stats: &Stats) -> Vec<String> {
-    let row = |source: &SourceStats| {
-        let circuit = source.registry.as_ref()?;
+/// Returns the circuits of the systems that a job asks beside its sources and sinks, after an empty line; nothing if there are none.
+fn others(stats: &Stats) -> Vec<String> {
+    let registries = stats.sources.iter().filter_map(|source| Some((source.registry_name(), source.registry.as_ref()?)));
+    let tables = stats.tables.iter().map(|table| (table.thing(), &table.circuit));
+    let row = |(thing, circuit): (String, &Arc<Gauge>)| {
         let [opened, retries] = [&circuit.opened, &circuit.retries].map(|number| thousands(number.load(Ordering::Relaxed)));
-        Some(vec![source.name.clone(), circuit.state().name().to_owned(), opened, retries])
+        vec![thing, circuit.state().name().to_owned(), opened, retries]
     };
-    let mut rows: Vec<_> = stats.sources.iter().filter_map(row).collect();
+    let mut rows: Vec<_> = registries.chain(tables).map(row).collect();
     if rows.is_empty() {
         return Vec::new();
     }
-    rows.insert(0, ["registry of", "circuit", "opened", "retries"].map(str::to_owned).to_vec());
+    rows.insert(0, ["asked", "circuit", "opened", "retries"].map(str::to_owned).to_vec());
     std::iter::once(String::new()).chain(table(&rows, 2)).collect()
 }
 
@@ -188,15 +191,21 @@ Ctrl-C drains and stops";
     }
 
     #[test]
-    fn a_registry_that_is_away_is_shown() {
+    fn what_is_asked_and_is_away_is_shown() {
         console::set_colors_enabled_stderr(false);
-        let stats = stats().with_registries([true].into_iter());
+        let stats = stats().with_registries([true].into_iter()).with_tables(["prices".to_owned()].into_iter());
         let registry = stats.sources[0].registry.as_ref().expect("it has one");
         registry.state.store(2, Ordering::Relaxed);
         registry.opened.store(1, Ordering::Relaxed);
         registry.retries.store(1234, Ordering::Relaxed);
         let text = lines(&moment(&stats), 40, 100).join("\n");
-        let expected = "\n\nregistry of  circuit  opened  retries\nclicks       open          1    1,234\n\n";
+        let expected = "
+
+asked                        circuit  opened  retries
+registry of source 'clicks'  open          1    1,234
+table 'prices'               closed        0        0
+
+";
         assert!(text.contains(expected), "{text}");
     }
 

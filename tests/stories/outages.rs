@@ -97,6 +97,52 @@ fn a_database_that_is_away_costs_no_memory_and_no_event() {
     assert_eq!(database.number(lost), Some(0));
 }
 
+/// A stream of user activity that is enriched from a database of its own.
+const ENRICHED: &str = r#"
+[table.users]
+url = "${USERS_URL}"
+columns = { user_id = "text", segment = "text" }
+key = ["user_id"]
+refresh = "100ms"
+
+[view.segments]
+sql = "SELECT a.user_id, u.segment FROM user_activity a LEFT JOIN users u ON a.user_id = u.user_id"
+
+[sink.segments]
+url = "file://data/segments.ndjson"
+views = ["segments"]
+"#;
+
+#[test]
+fn a_table_that_is_away_holds_up_nobody() {
+    let mut server = Postgres::start(false);
+    let database = server.database("users");
+    let fill = "CREATE TABLE users (user_id text PRIMARY KEY, segment text); INSERT INTO users VALUES ('nobody', 'first')";
+    database.connect().batch_execute(fill).expect("a table");
+    let (mut running, port) = start(&Job::generated("rate=1000").append(ENRICHED), &[("USERS_URL", &database.url)]);
+    let watch = Watch { port, kind: "table", name: "users" };
+    watch.wait("table_version", &mut running, |version| version == 1.0);
+    server.server.signal("KILL");
+    watch.bear(&mut running, Duration::ZERO);
+    let sink = Watch::sink(port, "warehouse");
+    let epoch = sink.number("sink_epoch").expect("a number");
+    sink.wait("sink_epoch", &mut running, |now| now > epoch + 20.0);
+    server.server.start_again();
+    server.wait_until_ready();
+    watch.wait("table_circuit_state", &mut running, |state| state == 0.0);
+    database.connect().batch_execute("UPDATE users SET segment = 'second'").expect("a table");
+    watch.wait("table_version", &mut running, |version| version == 2.0);
+    assert!(watch.number("table_retries_total").expect("a number") >= 3.0);
+    running.interrupt();
+    let ended = running.wait(LIMIT);
+    ended.expect_success("the job");
+    for words in
+        ["circuit open: tried again by single probes, and its last version stays in force", "table 'users': circuit closed"]
+    {
+        assert!(ended.stderr.contains(words), "{words}\n{}", ended.stderr);
+    }
+}
+
 #[test]
 fn brokers_that_are_away_cost_no_memory_and_no_row() {
     let mut kafka = Kafka::start();

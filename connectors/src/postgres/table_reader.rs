@@ -15,6 +15,8 @@ use crate::{Error, TableOptions, TableReader};
 pub struct PostgresTable {
     place: Place,
     options: TableOptions,
+    /// What has worked once may work again.
+    has_connected: bool,
 }
 
 impl PostgresTable {
@@ -23,7 +25,7 @@ impl PostgresTable {
     /// # Errors
     /// The URL is not one.
     pub fn open(url: &str, options: TableOptions) -> Result<PostgresTable, Error> {
-        Ok(PostgresTable { place: Place::parse(url, &options.thing())?, options })
+        Ok(PostgresTable { place: Place::parse(url, &options.thing())?, options, has_connected: false })
     }
 
     /// The table's name as SQL takes it: each part in quotes.
@@ -73,7 +75,9 @@ impl PostgresTable {
 impl TableReader for PostgresTable {
     fn read(&mut self) -> Result<Option<RecordBatch>, Error> {
         // Each time anew: between two readings a connection would only be in the way of whoever stops the server.
-        let mut client = self.place.connect_to_read().map_err(|error| self.place.explain_connect(&error))?;
+        let explain = if self.has_connected { Place::explain_reconnect } else { Place::explain_connect };
+        let mut client = self.place.connect_to_read().map_err(|error| explain(&self.place, &error))?;
+        self.has_connected = true;
         let fields: Vec<String> = self.fields(&mut client)?.iter().map(|field| ident(field)).collect();
         let sql = format!("SELECT row_to_json(r)::text FROM (SELECT {} FROM {}) AS r", fields.join(", "), self.relation());
         let mut rows = Rows::new(&self.options)?;

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use freshet_connectors::retry::{Policy, chance};
+use freshet_connectors::circuit::Circuit;
+use freshet_connectors::retry::Policy;
 use freshet_connectors::{Error as ConnectorError, TableReader, open_table};
 use freshet_dataflows::epochs::Version;
 use freshet_dataflows::lookup::Lookup;
@@ -33,7 +34,7 @@ struct Follower {
     index: usize,
     shelf: Arc<Shelf>,
     refresh: Duration,
-    policy: Policy,
+    circuit: Arc<Circuit>,
     /// Where versions are kept; `None` for a job that keeps no state.
     state: Option<Arc<State>>,
     /// The greatest number that a version has.
@@ -83,7 +84,11 @@ impl Follower {
         shared: &Arc<Shared>,
     ) -> Follower {
         let (shelf, state, shared) = (Arc::clone(shelf), state.cloned(), Arc::clone(shared));
-        Follower { index, shelf, refresh: spec.refresh, policy, state, number: 0, known: None, shared }
+        // The job goes on with the version that it has, for as long as it takes.
+        let policy = Policy { first: policy.first.min(spec.refresh), most: policy.most.min(spec.refresh), give_up: None };
+        let (thing, gauge) = (format!("table '{}'", spec.name), Arc::clone(&shared.stats.tables[index].circuit));
+        let circuit = Circuit::with_meanwhile(&thing, policy, gauge, "its last version stays in force");
+        Follower { index, shelf, refresh: spec.refresh, circuit, state, number: 0, known: None, shared }
     }
 
     /// Finds the newest version of former runs, which is in force as long as nothing else is known.
@@ -126,41 +131,52 @@ impl Follower {
             move || tables.over.load(Ordering::Relaxed) || shared.has_failed()
         };
         let Some((ask, answers)) = self.start_reading(reader) else { return };
-        let (mut failures, mut told) = (0, String::new());
-        loop {
-            let pause = if failures == 0 { self.refresh } else { self.policy.pause(failures, chance()).min(self.refresh) };
-            if !wait(pause, &is_over) || ask.send(()).is_err() {
-                return;
-            }
-            let Some(read) = answer(&answers, &is_over) else { return };
-            match read.map_err(Error::from).and_then(|rows| self.take(rows)) {
-                Ok(()) => {
-                    if !told.is_empty() {
-                        tracing::info!("table '{}' can be read again", self.shelf.plan.name);
-                    }
-                    (failures, told) = (0, String::new());
+        let mut told = String::new();
+        while wait(self.refresh, &is_over) {
+            match self.refresh(&ask, &answers, &is_over) {
+                Ok(true) if told.is_empty() => {}
+                Ok(true) => {
+                    tracing::info!("table '{}' can be read again", self.shelf.plan.name);
+                    told.clear();
                 }
-                Err(error) => {
-                    let is_transient = match &error {
-                        Error::Connector(error) => error.is_transient(),
-                        Error::State(error) if error.is_transient() => true,
-                        _ => return self.shared.fail(error),
-                    };
-                    failures = if is_transient { failures + 1 } else { 0 };
-                    self.tell(&error, &mut told);
-                }
+                Ok(false) => return,
+                Err(error) if may_pass(&error) => self.tell(&error, &mut told),
+                Err(error) => return self.shared.fail(error),
             }
         }
     }
 
-    /// Says once that the table cannot be read, and why.
+    /// Reads the table once, as often as it takes; tells whether anybody still needs it.
+    fn refresh(&mut self, ask: &Sender<()>, answers: &Receiver<Read>, is_over: &impl Fn() -> bool) -> Result<bool, Error> {
+        while self.circuit.wait_unless(is_over) && ask.send(()).is_ok() {
+            let began = Instant::now();
+            let Some(read) = answer(answers, is_over) else { break };
+            match read {
+                Ok(rows) => {
+                    self.circuit.succeeded();
+                    return self.take(rows).map(|()| true);
+                }
+                Err(error) => {
+                    self.circuit.failed(began, error)?;
+                    self.count_failure();
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Says once that the table cannot be taken in, and why.
     fn tell(&self, error: &Error, told: &mut String) {
-        self.shared.stats.tables[self.index].failures.fetch_add(1, Ordering::Relaxed);
+        self.count_failure();
         let text = error.to_string();
         if text != *told {
             tracing::warn!("{text}; version {} stays in force", self.number);
             *told = text;
         }
+    }
+
+    fn count_failure(&self) {
+        self.shared.stats.tables[self.index].failures.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Starts a thread that reads the table when it is asked to. Nobody waits for it at the end: a database that hangs must not hold up the job.
@@ -229,6 +245,14 @@ impl Follower {
         stats.version.store(number, Ordering::Relaxed);
         stats.rows.store(rows as u64, Ordering::Relaxed);
         tracing::info!("table '{}': version {number}, {rows} rows", self.shelf.plan.name);
+    }
+}
+
+/// Tells whether the next reading may succeed where one has failed: the table is corrected, or the state is there again.
+fn may_pass(error: &Error) -> bool {
+    match error {
+        Error::State(error) => error.is_transient(),
+        error => matches!(error, Error::Connector(_)),
     }
 }
 
