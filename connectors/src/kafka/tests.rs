@@ -18,7 +18,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::address::Address;
 use super::topic::Inquiry;
-use super::{KafkaBatchSink, KafkaSource, KafkaTableSink};
+use super::{GroupOffsets, KafkaBatchSink, KafkaSource, KafkaTableSink};
 use crate::{BatchSink, Error, Past, Reader, SinkOptions, Source, SourceOptions, TableSink};
 
 type Cluster = MockCluster<'static, DefaultProducerContext>;
@@ -304,6 +304,18 @@ fn a_failed_delivery_is_told_by_close() {
     let result = sink.write(1, 0, &rows([1])).and_then(|()| sink.seal(1)).and_then(|()| sink.close());
     let error = result.expect_err("not delivered").to_string();
     assert!(error.starts_with("sink 'out': the user may not use topic 't'"), "{error}");
+}
+
+#[test]
+fn offsets_for_peoples_tools_hold_up_no_end() {
+    let cluster = cluster(&[("t", 1)]);
+    let mut offsets = GroupOffsets::open(&url(&cluster, "t"), &source_options(), "job").expect("a client");
+    offsets.commit(&[(0, 1)]);
+    cluster.broker_down(1).expect("a broker that is away");
+    offsets.commit(&[(0, 2)]);
+    let begun = Instant::now();
+    drop(offsets);
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
 }
 
 /// Reads a topic from outside: key, value and the header `view` of each message.
