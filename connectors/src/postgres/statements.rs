@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! few rows    INSERT INTO t … SELECT * FROM unnest($1::text[], …) ON CONFLICT (key) DO UPDATE …       one round trip
-//! many rows   COPY pg_temp.staging … ; INSERT INTO t … SELECT * FROM staging ON CONFLICT …            three
-//!             COPY t …                                                          where all rows stay   one
+//! many rows   COPY t …                                             where all rows stay, or are new    one
+//!             COPY pg_temp.staging … ; INSERT INTO t … SELECT * FROM staging ON CONFLICT …            three
 //! keys        DELETE FROM t USING unnest(…) WHERE t.a = d.a AND t.b IS NULL                           one for each pattern of NULLs
 //! ```
 //! `IS NOT DISTINCT FROM` would be shorter than the patterns, but PostgreSQL cannot look it up in an index.
@@ -65,7 +65,7 @@ impl Sql<'_> {
         format!("COPY {} FROM STDIN (FORMAT binary)", self.staging())
     }
 
-    /// Fills the table itself, where no row can take another's place.
+    /// Fills the table itself, where no row takes another's place.
     pub(super) fn copy_table(&self) -> String {
         format!("COPY {} ({}) FROM STDIN (FORMAT binary)", self.table.name, self.names(0..self.view.columns.len()))
     }

@@ -7,7 +7,7 @@ use freshet_model::{DeadLetter, Reason, TableSchema};
 use postgres::types::ToSql;
 use postgres::{Client, Statement};
 
-use super::connect::{is_about_a_row, is_no_value};
+use super::connect::{SqlState, is_about_a_row, is_no_value};
 use super::encode::{ArrayParam, Values, values, write_copy};
 use super::statements::Sql;
 use super::tables::Table;
@@ -29,8 +29,9 @@ pub(super) struct ViewWriter {
     table: Table,
     index: usize,
     upsert: Statement,
+    /// Fills the table itself.
     copy: Statement,
-    /// Where many rows go before they are inserted; none where all rows stay: these go straight into the table.
+    /// Where many rows go before they are inserted, unless they are new; none where all rows stay.
     staging: Option<Staging>,
     /// By which of the key's columns are NULL; a pattern is prepared when it first occurs.
     deletes: BTreeMap<Vec<bool>, Statement>,
@@ -39,8 +40,40 @@ pub(super) struct ViewWriter {
 /// A staging table.
 struct Staging {
     name: String,
+    /// Fills it.
+    copy: Statement,
     /// Inserts or replaces its rows.
     upsert: Statement,
+    guess: Guess,
+}
+
+/// Guesses whether all rows of a commit have keys that the table does not have.
+///
+/// Such rows are copied into the table itself, which takes a third of the time. A guess that is wrong costs a part of that copy and leaves dead rows
+/// in the table, so that after each one twice as many commits go through the staging table unasked.
+#[derive(Debug, Default)]
+struct Guess {
+    /// So many commits are not guessed.
+    passed: u32,
+    /// So many were not after the last guess that was wrong.
+    pause: u32,
+}
+
+impl Guess {
+    const LONGEST_PAUSE: u32 = 1024;
+
+    /// Guesses.
+    fn are_new(&mut self) -> bool {
+        let are_new = self.passed == 0;
+        self.passed = self.passed.saturating_sub(1);
+        are_new
+    }
+
+    /// Hears whether the guess was right.
+    fn learn(&mut self, was_right: bool) {
+        self.pause = if was_right { 0 } else { (self.pause * 2).clamp(1, Guess::LONGEST_PAUSE) };
+        self.passed = self.pause;
+    }
 }
 
 impl ViewWriter {
@@ -53,12 +86,13 @@ impl ViewWriter {
     ) -> Result<ViewWriter, postgres::Error> {
         let sql = Sql { view, table, index };
         let upsert = client.prepare(&sql.upsert_arrays())?;
-        let (copy, staging) = if view.keeps_all() {
-            (client.prepare(&sql.copy_table())?, None)
+        let copy = client.prepare(&sql.copy_table())?;
+        let staging = if view.keeps_all() {
+            None
         } else {
             client.batch_execute(&sql.create_staging())?;
-            let copy = client.prepare(&sql.copy_staging())?;
-            (copy, Some(Staging { name: sql.staging(), upsert: client.prepare(&sql.upsert_staged())? }))
+            let (copy, upsert) = (client.prepare(&sql.copy_staging())?, client.prepare(&sql.upsert_staged())?);
+            Some(Staging { name: sql.staging(), copy, upsert, guess: Guess::default() })
         };
         let (view, table) = (view.clone(), table.clone());
         let mut writer = ViewWriter { view, table, index, upsert, copy, staging, deletes: BTreeMap::new() };
@@ -145,10 +179,16 @@ impl ViewWriter {
         if rows.num_rows() <= MAX_ARRAY_ROWS && rows.get_array_memory_size() <= MAX_ARRAY_BYTES {
             return execute(client, &self.upsert, &columns, 0..rows.num_rows());
         }
-        copy(client, &self.copy, &columns, rows.num_rows())?;
-        if let Some(staging) = &self.staging {
-            client.execute(&staging.upsert, &[])?;
+        let Some(staging) = &mut self.staging else { return copy(client, &self.copy, &columns, rows.num_rows()) };
+        if staging.guess.are_new() {
+            let are_new = copy_new(client, &self.copy, &columns, rows.num_rows())?;
+            staging.guess.learn(are_new);
+            if are_new {
+                return Ok(());
+            }
         }
+        copy(client, &staging.copy, &columns, rows.num_rows())?;
+        client.execute(&staging.upsert, &[])?;
         Ok(())
     }
 
@@ -222,9 +262,27 @@ pub(super) fn copy(client: &mut Client, sql: &Statement, columns: &[Values<'_>],
         return client.batch_execute("ROLLBACK; SELECT pg_terminate_backend(pg_backend_pid())");
     }
     // A connection that has refused a piece refuses the end too, and says why.
-    let copied = writer.finish()?;
-    assert!(written.is_ok() && copied == rows as u64, "a COPY that succeeds holds all rows");
+    writer.finish()?;
+    assert!(written.is_ok(), "a COPY that succeeds has taken all rows");
     Ok(())
+}
+
+/// Copies rows into a table that has none of their keys; tells whether that was so. If it was not, or if the table takes no COPY, nothing has happened.
+fn copy_new(client: &mut Client, sql: &Statement, columns: &[Values<'_>], rows: usize) -> Result<bool, postgres::Error> {
+    client.batch_execute("SAVEPOINT freshet_new")?;
+    match copy(client, sql, columns, rows) {
+        Ok(()) => {
+            client.batch_execute("RELEASE freshet_new")?;
+            Ok(true)
+        }
+        Err(error)
+            if error.code().is_some_and(|code| [SqlState::UNIQUE_VIOLATION, SqlState::FEATURE_NOT_SUPPORTED].contains(code)) =>
+        {
+            client.batch_execute("ROLLBACK TO freshet_new; RELEASE freshet_new")?;
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Says why the database refused a row, without the value.
@@ -236,4 +294,28 @@ fn reason(error: &postgres::Error) -> String {
             None => db.message().to_owned(),
         },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_guesses_become_seldom_and_a_right_one_makes_up_for_them() {
+        let mut guess = Guess::default();
+        let tries = |guess: &mut Guess| {
+            (0..10_000)
+                .filter(|_| {
+                    guess.are_new() && {
+                        guess.learn(false);
+                        true
+                    }
+                })
+                .count()
+        };
+        assert_eq!(tries(&mut guess), 19, "after 1, 2, 4 … 1024 commits, and then each 1024");
+        while !guess.are_new() {}
+        guess.learn(true);
+        assert!(guess.are_new() && guess.are_new());
+    }
 }
