@@ -30,6 +30,16 @@ CREATE TABLE IF NOT EXISTS bad_minutes (
     error_rate   DOUBLE PRECISION NOT NULL,
     PRIMARY KEY (window_start, service)
 );
+CREATE TABLE IF NOT EXISTS services_per_hour (
+    window_start TIMESTAMP NOT NULL,
+    window_end   TIMESTAMP NOT NULL,
+    service      VARCHAR(50) NOT NULL,
+    logs         BIGINT NOT NULL,
+    errors       BIGINT NOT NULL,
+    bad_minutes  BIGINT NOT NULL,
+    worst_rate   DOUBLE PRECISION NOT NULL,
+    PRIMARY KEY (window_start, service)
+);
 CREATE TABLE IF NOT EXISTS clicks_per_minute (
     window_start TIMESTAMP NOT NULL,
     window_end   TIMESTAMP NOT NULL,

@@ -1,6 +1,6 @@
 //! `events`: logs, clicks and transactions, minute by minute.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use postgres::Client;
 
@@ -48,6 +48,7 @@ pub fn check(client: &mut Client, topic: &Stream) {
     check_rows(client, "events_per_minute", &["window_start", "event_type"], &values, &rows.collect());
 
     services_and_bad_minutes(client, &services);
+    hours(client, &services);
     percentiles(client, &services);
 
     let rows = clicks.iter().map(|((start, _, key), events)| {
@@ -80,6 +81,26 @@ fn services_and_bad_minutes(client: &mut Client, services: &[Group<'_>]) {
     let key = ["window_start", "service"];
     check_rows(client, "services_per_minute", &key, &["logs", "errors", "error_rate", "mean_ms", "max_ms"], &all);
     check_rows(client, "bad_minutes", &key, &["logs", "errors", "error_rate"], &bad);
+}
+
+/// The hours are sums over the rows of their minutes.
+fn hours(client: &mut Client, services: &[Group<'_>]) {
+    // Logs, errors, bad minutes, and the worst rate.
+    let mut hours: BTreeMap<(i64, String), (usize, usize, usize, f64)> = BTreeMap::new();
+    for ((start, _, key), events) in services {
+        let errors = events.iter().filter(|event| event.is("level", "ERROR")).count();
+        let rate = errors as f64 / events.len() as f64;
+        let hour = hours.entry((start - start.rem_euclid(60 * MINUTE), key[0].clone())).or_default();
+        hour.0 += events.len();
+        hour.1 += errors;
+        hour.2 += usize::from(rate > 0.1 && events.len() >= 10);
+        hour.3 = hour.3.max(rate);
+    }
+    let rows = hours
+        .into_iter()
+        .map(|((start, service), (logs, errors, bad, worst))| (cells![start, service], cells![logs, errors, bad, worst]));
+    let values = ["logs", "errors", "bad_minutes", "worst_rate"];
+    check_rows(client, "services_per_hour", &["window_start", "service"], &values, &rows.collect());
 }
 
 /// The percentiles are within a hundredth of the value of their rank.
