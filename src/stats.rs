@@ -261,13 +261,17 @@ impl Stats {
         sources.chain(sinks).sum()
     }
 
+    /// Returns the systems that a job asks beside its sources and sinks, registries and tables, by their names for people.
+    pub fn asked(&self) -> impl Iterator<Item = (String, &Arc<Gauge>)> {
+        let registries = self.sources.iter().filter_map(|source| Some((source.registry_name(), source.registry.as_ref()?)));
+        registries.chain(self.tables.iter().map(|table| (table.thing(), &table.circuit)))
+    }
+
     /// Returns the systems that are away, with the states of their circuits.
     #[must_use]
     pub fn away(&self) -> Vec<(String, &'static str)> {
-        let registries = self.sources.iter().filter_map(|source| Some((source.registry_name(), source.registry.as_ref()?)));
         let sinks = self.sinks.iter().map(|sink| (format!("sink '{}'", sink.name), &sink.circuit));
-        let tables = self.tables.iter().map(|table| (table.thing(), &table.circuit));
-        let open = registries.chain(tables).chain(sinks).filter(|(_, circuit)| circuit.state() != State::Closed);
+        let open = self.asked().chain(sinks).filter(|(_, circuit)| circuit.state() != State::Closed);
         open.map(|(thing, circuit)| (thing, circuit.state().name())).collect()
     }
 

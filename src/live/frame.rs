@@ -20,7 +20,7 @@ pub(super) fn lines(moment: &Moment<'_>, rows: usize, columns: usize) -> Vec<Str
     lines.extend(views(moment.stats));
     lines.push(String::new());
     lines.extend(sinks(moment.stats));
-    lines.extend(others(moment.stats));
+    lines.extend(asked(moment.stats));
     let views = moment.stats.views.len().max(1);
     let left = rows.saturating_sub(lines.len() + 4) / views;
     lines.extend(newest(moment.stats, left.max(1)));
@@ -98,15 +98,13 @@ fn sinks(stats: &Stats) -> Vec<String> {
     table(&rows, 3)
 }
 
-/// Returns the circuits of the systems that a job asks beside its sources and sinks, after an empty line; nothing if there are none.
-fn others(stats: &Stats) -> Vec<String> {
-    let registries = stats.sources.iter().filter_map(|source| Some((source.registry_name(), source.registry.as_ref()?)));
-    let tables = stats.tables.iter().map(|table| (table.thing(), &table.circuit));
+/// Returns the circuits of what is asked beside sources and sinks, after an empty line; nothing if there is none.
+fn asked(stats: &Stats) -> Vec<String> {
     let row = |(thing, circuit): (String, &Arc<Gauge>)| {
         let [opened, retries] = [&circuit.opened, &circuit.retries].map(|number| thousands(number.load(Ordering::Relaxed)));
         vec![thing, circuit.state().name().to_owned(), opened, retries]
     };
-    let mut rows: Vec<_> = registries.chain(tables).map(row).collect();
+    let mut rows: Vec<_> = stats.asked().map(row).collect();
     if rows.is_empty() {
         return Vec::new();
     }

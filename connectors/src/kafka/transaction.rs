@@ -224,30 +224,34 @@ impl Owner {
     /// Makes a producer, and waits until the brokers have ended what its predecessor left open.
     fn admit(&self) -> Result<Session, Trouble> {
         let deadline = Instant::now() + INIT_TIMEOUT;
-        let (mut session, mut pause) = (self.connect()?, Duration::ZERO);
+        let (mut producer, mut pause) = (self.connect()?, Duration::ZERO);
         loop {
-            match session.producer.single().init_transactions(INIT_STEP) {
-                Ok(()) => return Ok(session),
+            match producer.single().init_transactions(INIT_STEP) {
+                Ok(()) => return self.session(producer),
                 Err(error) if Instant::now() >= deadline => return Err(self.failed("no producer is let in", &error)),
                 Err(error) if code(&error) == Some(Code::ConcurrentTransactions) => {
                     // The client would ask again only after half a second; a new one asks at once, and that is mostly late enough.
                     thread::sleep(pause);
                     pause = (pause * 2).clamp(INIT_STEP, LONGEST_INIT_PAUSE);
-                    session = self.connect()?;
+                    producer = self.connect()?;
                 }
                 Err(KafkaError::Transaction(error)) if error.is_fatal() => {
                     return Err(self.failed("no producer is let in", &KafkaError::Transaction(error)));
                 }
-                Err(KafkaError::Transaction(error)) if error.is_retriable() => session.producer.hear(),
+                Err(KafkaError::Transaction(error)) if error.is_retriable() => producer.hear(),
                 Err(error) => return Err(self.failed("no producer is let in", &error)),
             }
         }
     }
 
-    fn connect(&self) -> Result<Session, Trouble> {
+    fn connect(&self) -> Result<TopicProducer, Trouble> {
         let context = Context::quiet(&self.thing, &self.address);
         let producer = TopicProducer::new(&self.config, context, &self.address.topic);
-        let producer = producer.map_err(|error| Trouble::Final(client::refused(&self.thing, &error)))?;
+        producer.map_err(|error| Trouble::Final(client::refused(&self.thing, &error)))
+    }
+
+    /// Begins the session of a producer that has been let in.
+    fn session(&self, producer: TopicProducer) -> Result<Session, Trouble> {
         let offsets = OffsetSender::start(Arc::clone(producer.single()), &self.id, &self.address.topic, STEP_TIMEOUT);
         let offsets = offsets.map_err(|error| self.passing(format!("no thread can be started: {error}")))?;
         Ok(Session { offsets, producer, begun: false })

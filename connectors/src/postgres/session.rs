@@ -9,7 +9,7 @@ use super::control;
 use super::encode::values;
 use super::kind::{ColumnKind, ident};
 use super::tables::Table;
-use super::writer::{ViewWriter, copy};
+use super::writer::{ViewWriter, copy_all};
 use crate::fault;
 use crate::tables::fit::Fitted;
 use crate::tables::rejects::{Cell, DEAD_COLUMNS, LATE_COLUMNS, dated, dead_rows, late_rows};
@@ -110,7 +110,7 @@ impl Session {
 
     fn copy(&mut self, statement: &Statement, columns: &[(&str, Cell)], rows: &RecordBatch) -> Result<(), postgres::Error> {
         let values = values(columns.iter().map(|&(_, cell)| ColumnKind::of_cell(cell)), rows);
-        copy(&mut self.client, statement, &values, rows.num_rows())
+        copy_all(&mut self.client, statement, &values, rows.num_rows())
     }
 }
 

@@ -49,8 +49,8 @@ struct Staging {
 
 /// Guesses whether all rows of a commit have keys that the table does not have.
 ///
-/// Such rows are copied into the table itself, which takes a third of the time. A guess that is wrong costs a part of that copy and leaves dead rows
-/// in the table, so that after each one twice as many commits go through the staging table unasked.
+/// Such rows are copied into the table itself, and not first into another one. A guess that is wrong costs a part of that copy and leaves dead rows in
+/// the table, so that after each one twice as many commits go through the staging table unasked.
 #[derive(Debug, Default)]
 struct Guess {
     /// So many commits are not guessed.
@@ -139,17 +139,13 @@ impl ViewWriter {
         let mut refused = Vec::new();
         let mut waiting = vec![rows.clone()];
         while let Some(rows) = waiting.pop() {
-            client.batch_execute("SAVEPOINT freshet")?;
-            let Err(error) = write(self, client, &rows) else {
-                // What has been staged must not be taken again with the next piece.
-                let truncate = self.staging.iter().map(|staging| format!("; TRUNCATE {}", staging.name)).collect::<String>();
-                client.batch_execute(&format!("RELEASE freshet{truncate}"))?;
+            let Some(error) = unless_refused(client, is_about_a_row, |client| write(self, client, &rows))? else {
+                if let Some(staging) = &self.staging {
+                    // What has been staged must not be taken again with the next piece.
+                    client.batch_execute(&format!("TRUNCATE {}", staging.name))?;
+                }
                 continue;
             };
-            if !is_about_a_row(&error) {
-                return Err(error);
-            }
-            client.batch_execute("ROLLBACK TO freshet; RELEASE freshet")?;
             if rows.num_rows() > 1 {
                 let half = rows.num_rows() / 2;
                 waiting.push(rows.slice(half, rows.num_rows() - half));
@@ -179,15 +175,16 @@ impl ViewWriter {
         if rows.num_rows() <= MAX_ARRAY_ROWS && rows.get_array_memory_size() <= MAX_ARRAY_BYTES {
             return execute(client, &self.upsert, &columns, 0..rows.num_rows());
         }
-        let Some(staging) = &mut self.staging else { return copy(client, &self.copy, &columns, rows.num_rows()) };
+        let into_table = |client: &mut Client| copy(client, &self.copy, &columns, rows.num_rows()).map(drop);
+        let Some(staging) = &mut self.staging else { return into_table(client) };
         if staging.guess.are_new() {
-            let are_new = copy_new(client, &self.copy, &columns, rows.num_rows())?;
+            let are_new = unless_refused(client, may_not_be_new, into_table)?.is_none();
             staging.guess.learn(are_new);
             if are_new {
                 return Ok(());
             }
         }
-        copy(client, &staging.copy, &columns, rows.num_rows())?;
+        copy_all(client, &staging.copy, &columns, rows.num_rows())?;
         client.execute(&staging.upsert, &[])?;
         Ok(())
     }
@@ -252,37 +249,45 @@ fn execute(
     Ok(())
 }
 
-/// Copies rows into a table.
-pub(super) fn copy(client: &mut Client, sql: &Statement, columns: &[Values<'_>], rows: usize) -> Result<(), postgres::Error> {
+/// Copies rows into a table, and returns how many are there now: a trigger of the table may leave some out.
+fn copy(client: &mut Client, sql: &Statement, columns: &[Values<'_>], rows: usize) -> Result<u64, postgres::Error> {
     let mut writer = client.copy_in(sql)?;
     let written = write_copy(columns, rows, &mut writer);
     if fault::hit("postgres::mid_copy") {
         drop(writer);
         // The server takes no question while the transaction stands that the cut has broken.
-        return client.batch_execute("ROLLBACK; SELECT pg_terminate_backend(pg_backend_pid())");
+        return client.batch_execute("ROLLBACK; SELECT pg_terminate_backend(pg_backend_pid())").map(|()| 0);
     }
     // A connection that has refused a piece refuses the end too, and says why.
-    writer.finish()?;
+    let copied = writer.finish()?;
     assert!(written.is_ok(), "a COPY that succeeds has taken all rows");
+    Ok(copied)
+}
+
+/// Copies rows into a table of Freshet's own, which holds all of them then.
+pub(super) fn copy_all(client: &mut Client, sql: &Statement, columns: &[Values<'_>], rows: usize) -> Result<(), postgres::Error> {
+    let copied = copy(client, sql, columns, rows)?;
+    assert_eq!(copied, rows as u64, "a COPY that succeeds holds all rows");
     Ok(())
 }
 
-/// Copies rows into a table that has none of their keys; tells whether that was so. If it was not, or if the table takes no COPY, nothing has happened.
-fn copy_new(client: &mut Client, sql: &Statement, columns: &[Values<'_>], rows: usize) -> Result<bool, postgres::Error> {
-    client.batch_execute("SAVEPOINT freshet_new")?;
-    match copy(client, sql, columns, rows) {
-        Ok(()) => {
-            client.batch_execute("RELEASE freshet_new")?;
-            Ok(true)
-        }
-        Err(error)
-            if error.code().is_some_and(|code| [SqlState::UNIQUE_VIOLATION, SqlState::FEATURE_NOT_SUPPORTED].contains(code)) =>
-        {
-            client.batch_execute("ROLLBACK TO freshet_new; RELEASE freshet_new")?;
-            Ok(false)
-        }
+/// Writes; what is refused for a reason that `is_borne` is undone, and the reason returned.
+fn unless_refused(
+    client: &mut Client,
+    is_borne: fn(&postgres::Error) -> bool,
+    write: impl FnOnce(&mut Client) -> Result<(), postgres::Error>,
+) -> Result<Option<postgres::Error>, postgres::Error> {
+    client.batch_execute("SAVEPOINT freshet")?;
+    match write(client) {
+        Ok(()) => client.batch_execute("RELEASE freshet").map(|()| None),
+        Err(error) if is_borne(&error) => client.batch_execute("ROLLBACK TO freshet; RELEASE freshet").map(|()| Some(error)),
         Err(error) => Err(error),
     }
+}
+
+/// Tells whether rows cannot be copied into a table because some of their keys are in it, or because it takes no COPY at all.
+fn may_not_be_new(error: &postgres::Error) -> bool {
+    error.code().is_some_and(|code| [SqlState::UNIQUE_VIOLATION, SqlState::FEATURE_NOT_SUPPORTED].contains(code))
 }
 
 /// Says why the database refused a row, without the value.
@@ -303,17 +308,14 @@ mod tests {
     #[test]
     fn wrong_guesses_become_seldom_and_a_right_one_makes_up_for_them() {
         let mut guess = Guess::default();
-        let tries = |guess: &mut Guess| {
-            (0..10_000)
-                .filter(|_| {
-                    guess.are_new() && {
-                        guess.learn(false);
-                        true
-                    }
-                })
-                .count()
-        };
-        assert_eq!(tries(&mut guess), 19, "after 1, 2, 4 … 1024 commits, and then each 1024");
+        let mut guesses = 0;
+        for _ in 0..10_000 {
+            if guess.are_new() {
+                guess.learn(false);
+                guesses += 1;
+            }
+        }
+        assert_eq!(guesses, 19, "after 1, 2, 4 … 1024 commits, and then each 1024");
         while !guess.are_new() {}
         guess.learn(true);
         assert!(guess.are_new() && guess.are_new());

@@ -18,6 +18,7 @@ use freshet_recovery::State;
 use super::{Shelf, Tables, load};
 use crate::job::{Job, TableSpec};
 use crate::run::{Error, Shared};
+use crate::stats::TableStats;
 
 /// A thread that waits looks so often whether it is still needed.
 const LOOK: Duration = Duration::from_millis(50);
@@ -86,8 +87,9 @@ impl Follower {
         let (shelf, state, shared) = (Arc::clone(shelf), state.cloned(), Arc::clone(shared));
         // The job goes on with the version that it has, for as long as it takes.
         let policy = Policy { first: policy.first.min(spec.refresh), most: policy.most.min(spec.refresh), give_up: None };
-        let (thing, gauge) = (format!("table '{}'", spec.name), Arc::clone(&shared.stats.tables[index].circuit));
-        let circuit = Circuit::with_meanwhile(&thing, policy, gauge, "its last version stays in force");
+        let stats = &shared.stats.tables[index];
+        let circuit =
+            Circuit::with_meanwhile(&stats.thing(), policy, Arc::clone(&stats.circuit), "its last version stays in force");
         Follower { index, shelf, refresh: spec.refresh, circuit, state, number: 0, known: None, shared }
     }
 
@@ -133,10 +135,10 @@ impl Follower {
         let Some((ask, answers)) = self.start_reading(reader) else { return };
         let mut told = String::new();
         while wait(self.refresh, &is_over) {
-            match self.refresh(&ask, &answers, &is_over) {
+            match self.read_again(&ask, &answers, &is_over) {
                 Ok(true) if told.is_empty() => {}
                 Ok(true) => {
-                    tracing::info!("table '{}' can be read again", self.shelf.plan.name);
+                    tracing::info!("{} can be read again", self.stats().thing());
                     told.clear();
                 }
                 Ok(false) => return,
@@ -146,8 +148,8 @@ impl Follower {
         }
     }
 
-    /// Reads the table once, as often as it takes; tells whether anybody still needs it.
-    fn refresh(&mut self, ask: &Sender<()>, answers: &Receiver<Read>, is_over: &impl Fn() -> bool) -> Result<bool, Error> {
+    /// Reads the table, again and again while it is away; tells whether anybody still needs it.
+    fn read_again(&mut self, ask: &Sender<()>, answers: &Receiver<Read>, is_over: &impl Fn() -> bool) -> Result<bool, Error> {
         while self.circuit.wait_unless(is_over) && ask.send(()).is_ok() {
             let began = Instant::now();
             let Some(read) = answer(answers, is_over) else { break };
@@ -176,7 +178,11 @@ impl Follower {
     }
 
     fn count_failure(&self) {
-        self.shared.stats.tables[self.index].failures.fetch_add(1, Ordering::Relaxed);
+        self.stats().failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn stats(&self) -> &TableStats {
+        &self.shared.stats.tables[self.index]
     }
 
     /// Starts a thread that reads the table when it is asked to. Nobody waits for it at the end: a database that hangs must not hold up the job.
@@ -202,7 +208,6 @@ impl Follower {
 
     /// Takes in what has been read; if it differs from what was known, it becomes a version.
     fn take(&mut self, rows: Option<RecordBatch>) -> Result<(), Error> {
-        let stats = &self.shared.stats.tables[self.index];
         let now = Timestamp::now().0;
         if let Some(rows) = rows {
             let lookup = Lookup::new(&rows, &self.shelf.plan.key).map_err(|no_key| self.no_key(&no_key))?;
@@ -211,16 +216,19 @@ impl Follower {
                 self.number = self.keep(&lookup)?;
                 self.show(self.number, &lookup);
                 self.known = Some(lookup);
-                stats.changed.store(now, Ordering::Relaxed);
+                self.stats().changed.store(now, Ordering::Relaxed);
             }
         }
-        stats.checked.store(now, Ordering::Relaxed);
+        self.stats().checked.store(now, Ordering::Relaxed);
         Ok(())
     }
 
     fn no_key(&self, no_key: &freshet_dataflows::lookup::NoKey) -> ConnectorError {
-        let thing = format!("table '{}'", self.shelf.plan.name);
-        ConnectorError::setup(thing, no_key.to_string(), "a key has each row once: correct the table, or its key in the job")
+        ConnectorError::setup(
+            self.stats().thing(),
+            no_key.to_string(),
+            "a key has each row once: correct the table, or its key in the job",
+        )
     }
 
     /// Makes a version durable, and returns its number.
@@ -241,10 +249,10 @@ impl Follower {
     fn show(&self, number: Version, lookup: &Arc<Lookup>) {
         self.shelf.add(number, Arc::clone(lookup));
         self.shelf.newest.store(number, Ordering::Release);
-        let (stats, rows) = (&self.shared.stats.tables[self.index], lookup.rows().num_rows());
+        let (stats, rows) = (self.stats(), lookup.rows().num_rows());
         stats.version.store(number, Ordering::Relaxed);
         stats.rows.store(rows as u64, Ordering::Relaxed);
-        tracing::info!("table '{}': version {number}, {rows} rows", self.shelf.plan.name);
+        tracing::info!("{}: version {number}, {rows} rows", stats.thing());
     }
 }
 

@@ -68,13 +68,12 @@ pub fn check(client: &mut Client, topic: &Stream) {
 fn services_and_bad_minutes(client: &mut Client, services: &[Group<'_>]) {
     let (mut all, mut bad) = (Rows::new(), Rows::new());
     for ((start, _, key), events) in services {
-        let errors = events.iter().filter(|event| event.is("level", "ERROR")).count();
-        let rate = errors as f64 / events.len() as f64;
+        let (errors, rate, is_bad) = errors(events);
         let durations: Vec<f64> = events.iter().filter_map(|event| event.number("duration_ms")).collect();
         let (sum, max) = (durations.iter().sum::<f64>(), durations.iter().copied().fold(0.0, f64::max));
         let key = cells![start, key[0]];
         all.insert(key.clone(), cells![events.len(), errors, rate, sum / durations.len() as f64, max]);
-        if rate > 0.1 && events.len() >= 10 {
+        if is_bad {
             bad.insert(key, cells![events.len(), errors, rate]);
         }
     }
@@ -83,17 +82,23 @@ fn services_and_bad_minutes(client: &mut Client, services: &[Group<'_>]) {
     check_rows(client, "bad_minutes", &key, &["logs", "errors", "error_rate"], &bad);
 }
 
+/// Counts the errors among a minute's logs; returns their share too, and whether that makes the minute a bad one.
+fn errors(logs: &[&Fact]) -> (usize, f64, bool) {
+    let errors = logs.iter().filter(|event| event.is("level", "ERROR")).count();
+    let rate = errors as f64 / logs.len() as f64;
+    (errors, rate, rate > 0.1 && logs.len() >= 10)
+}
+
 /// The hours are sums over the rows of their minutes.
 fn hours(client: &mut Client, services: &[Group<'_>]) {
     // Logs, errors, bad minutes, and the worst rate.
     let mut hours: BTreeMap<(i64, String), (usize, usize, usize, f64)> = BTreeMap::new();
     for ((start, _, key), events) in services {
-        let errors = events.iter().filter(|event| event.is("level", "ERROR")).count();
-        let rate = errors as f64 / events.len() as f64;
+        let (errors, rate, is_bad) = errors(events);
         let hour = hours.entry((start - start.rem_euclid(60 * MINUTE), key[0].clone())).or_default();
         hour.0 += events.len();
         hour.1 += errors;
-        hour.2 += usize::from(rate > 0.1 && events.len() >= 10);
+        hour.2 += usize::from(is_bad);
         hour.3 = hour.3.max(rate);
     }
     let rows = hours
