@@ -62,12 +62,12 @@ fn context(sql: &str) -> Arc<Context> {
     let plan = plan(&[source], &[view]).expect("the view can be planned");
     let fold =
         lower(&plan).folds.into_iter().find(|fold| fold.components[0].feed.is_some()).expect("a fold that reads the source");
-    let types: Vec<_> = fold.inputs[0].keys.iter().map(|key| key.data_type.clone()).collect();
+    let types: Vec<_> = fold.input.keys.iter().map(|key| key.data_type.clone()).collect();
     Arc::new(Context {
         name: "bench".to_owned(),
         source: "events".to_owned(),
         time_column: Some(0),
-        keys: fold.inputs[0].keys.clone(),
+        keys: fold.input.keys.clone(),
         key_time_bound: None,
         codec: Arc::new(KeyCodec::new(&types)),
         views: vec!["view".to_owned()],

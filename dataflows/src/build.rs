@@ -27,16 +27,17 @@ use crate::epochs::sequencer::{Feedbacks, Options, sequencer};
 use crate::epochs::{First, Report, Seal, Tick};
 use crate::keys::{KeyCodec, hashes_of};
 use crate::lookup::Versions;
-use crate::lower::{Component, Fold, FoldInput, Lowered, Pairs, Role};
+use crate::lower::{Component, Fold, FoldInput, Lowered, Role};
 use crate::operators::append::{AppendOutlet, append};
 use crate::operators::drain::{Inputs, SinkEpoch, drain};
 use crate::operators::fold::{self, fold};
-use crate::operators::gather::{Gather, Gathering};
+use crate::operators::join::gather::{Gather, Gathering};
+use crate::operators::join::packing::Packing;
+use crate::operators::join::pairs::PairMaker;
+use crate::operators::join::{self, join};
 use crate::operators::keep::{Contribution, Keeper, Kept, Target};
 use crate::operators::map::map;
-use crate::operators::packing::Packing;
-use crate::operators::pairs::PairMaker;
-use crate::operators::partial::{Announcement, Sum, partial};
+use crate::operators::partial::{Announcement, Partials, Sum, partial};
 use crate::operators::preaggregate::{Context, Preaggregate};
 use crate::operators::rank::{RankMaker, Ranker, rank};
 use crate::operators::regroup::{regroup, remap};
@@ -45,8 +46,8 @@ use crate::operators::source::{Feed, Place, source};
 use crate::operators::stamp::stamp;
 use crate::operators::unite::unite;
 use crate::outlet::Outlet;
-use crate::plan::{Body, Input, Plan};
-use crate::saving::Stores;
+use crate::plan::{Body, Input, Join, Plan};
+use crate::saving::{OpenSave, Restore, Stores};
 use crate::state::State;
 
 /// What one worker takes of one source in one epoch.
@@ -182,15 +183,19 @@ impl<'s> Graph<'s> {
         built.reports
     }
 
-    /// Builds folds and row-wise views that are not there yet, each after all that it reads.
+    /// Builds folds, joins and row-wise views that are not there yet, each after all that it reads.
     fn views(&mut self, lowered: &Lowered) {
         let mut folds: Vec<usize> = (0..lowered.folds.len()).collect();
         let mut maps: Vec<usize> = lowered.maps.iter().copied().filter(|view| !self.mapped.contains_key(view)).collect();
-        let mut unions = lowered.unions.clone();
-        while !folds.is_empty() || !maps.is_empty() || !unions.is_empty() {
-            let before = folds.len() + maps.len() + unions.len();
+        let (mut unions, mut joins) = (lowered.unions.clone(), lowered.joins.clone());
+        loop {
+            let before = folds.len() + joins.len() + maps.len() + unions.len();
+            if before == 0 {
+                break;
+            }
             maps.retain(|&view| !self.build_map(view));
             unions.retain(|&view| !self.build_union(view));
+            joins.retain(|&view| !self.build_join(lowered, view));
             folds.retain(|&fold| {
                 let contributes = |other: &Component| matches!(other.role, Role::Contribution { fold: to, .. } if to == fold);
                 // Folds stand in the order of their contributions: those before this one that are not built yet wait for a view.
@@ -200,7 +205,7 @@ impl<'s> Graph<'s> {
                 waits || !self.build_fold(lowered, fold)
             });
             assert!(
-                folds.len() + maps.len() + unions.len() < before,
+                folds.len() + joins.len() + maps.len() + unions.len() < before,
                 "invariant: the planner refuses views that read each other in a circle"
             );
         }
@@ -209,7 +214,7 @@ impl<'s> Graph<'s> {
     /// Tells whether a fold has been built: then all its views, or the contributions of its values, have streams.
     fn is_built(&self, fold: &Fold) -> bool {
         fold.components.iter().all(|component| match component.role {
-            Role::Rows(_) | Role::Ranks { .. } | Role::Pairs(_) => self.deltas.contains_key(&component.view),
+            Role::Rows(_) | Role::Ranks { .. } => self.deltas.contains_key(&component.view),
             Role::Contribution { fold, .. } => !self.contributions[fold].is_empty(),
         })
     }
@@ -260,31 +265,18 @@ impl<'s> Graph<'s> {
     /// Builds a fold, unless a view that it reads is still missing.
     fn build_fold(&mut self, lowered: &Lowered, index: usize) -> bool {
         let planned = &lowered.folds[index];
-        let is_there = |input: &FoldInput| match input.input {
-            Input::Source(_) => true,
-            Input::View(view) => self.deltas.contains_key(&view),
-        };
-        if !planned.inputs.iter().all(is_there) {
+        let FoldInput { input, stamped, .. } = planned.input;
+        if !self.is_there(input) {
             return false;
         }
         let name = fold_name(&self.plan, planned);
         let codec = Arc::new(KeyCodec::new(&key_types(planned)));
-        let begin = self.announcement(planned.inputs.iter().map(|input| input.input));
+        let begin = self.announcement([input]);
         let mut partials = std::mem::take(&mut self.contributions[index]);
-        match planned.components.as_slice() {
-            [Component { view, role: Role::Pairs(pairs), .. }] => {
-                for (number, input) in planned.inputs.iter().enumerate() {
-                    let gathering = Arc::new(self.gathering(*view, number, pairs, input));
-                    let new = move || Gather::new(Arc::clone(&gathering));
-                    partials.push(self.feed(&format!("{name}, side {number}"), input, begin.clone(), new));
-                }
-            }
-            components if components.iter().any(|component| component.feed.is_some()) => {
-                let context = Arc::new(self.context(planned, name.clone(), Arc::clone(&codec)));
-                let new = move || Preaggregate::new(Arc::clone(&context));
-                partials.push(self.feed(&name, &planned.inputs[0], begin.clone(), new));
-            }
-            _ => {}
+        if planned.components.iter().any(|component| component.feed.is_some()) {
+            let context = Arc::new(self.context(planned, name.clone(), Arc::clone(&codec)));
+            let new = move || Preaggregate::new(Arc::clone(&context));
+            partials.push(self.feed(&name, (input, stamped), begin.clone(), new));
         }
         let Some(ranked) = self.rankings(planned, &name, &codec) else { return false };
         partials.extend(ranked);
@@ -292,14 +284,15 @@ impl<'s> Graph<'s> {
         let (keys, views) = (Arc::clone(&self.keys), planned.components.iter().map(|c| c.view).collect::<Vec<_>>());
         let keys = Box::new(move |change| views.iter().for_each(|&view| keys(Input::View(view), change)));
         let partials = self.scope.concatenate(partials);
-        let options = self.fold_options(index, name, begin, keys);
+        let (restore, save) = self.stored(index);
+        let options = fold::Options { name, begin, keys, restore, save };
         let folded = fold(self.scope, options, keeper, partials, self.seals.clone());
         self.sides.push(folded.sides);
         self.kept.push(folded.saved);
         let mut contributed = BTreeSet::new();
         for component in &planned.components {
             match component.role {
-                Role::Rows(_) | Role::Ranks { .. } | Role::Pairs(_) => {
+                Role::Rows(_) | Role::Ranks { .. } => {
                     let view = component.view;
                     self.deltas.insert(view, folded.deltas.clone().filter(move |delta| delta.view == view));
                 }
@@ -318,7 +311,7 @@ impl<'s> Graph<'s> {
     fn rankings(&self, planned: &Fold, name: &str, codec: &Arc<KeyCodec>) -> Option<Vec<Stream<'s, Epoch, Vec<Partial>>>> {
         let mut partials = Vec::new();
         for (component, role) in planned.components.iter().map(|component| &component.role).enumerate() {
-            let (Role::Ranks { ranking, .. }, Input::View(view)) = (role, planned.inputs[0].input) else { continue };
+            let (Role::Ranks { ranking, .. }, Input::View(view)) = (role, planned.input.input) else { continue };
             let deltas = self.deltas.get(&view)?.clone();
             let shapes = planned.components.iter().map(|component| component.shape.clone()).collect();
             let (name, ranking, codec) = (name.to_owned(), (**ranking).clone(), Arc::clone(codec));
@@ -328,19 +321,55 @@ impl<'s> Graph<'s> {
         Some(partials)
     }
 
-    /// Adds up the rows of an input for a fold; `new` begins the sum of an epoch.
+    /// Tells whether the rows of an input have a stream.
+    fn is_there(&self, input: Input) -> bool {
+        match input {
+            Input::Source(_) => true,
+            Input::View(view) => self.deltas.contains_key(&view),
+        }
+    }
+
+    /// Builds a join, unless a view that it reads is still missing.
+    fn build_join(&mut self, lowered: &Lowered, index: usize) -> bool {
+        let plan = Arc::clone(&self.plan);
+        let view = &plan.views[index];
+        let Body::Join(body) = &view.body else { unreachable!("the lowering lists joins") };
+        if !view.inputs.iter().all(|&input| self.is_there(input)) {
+            return false;
+        }
+        let name = view.table.name.clone();
+        let begin = self.announcement(view.inputs.iter().copied());
+        let mut bundles = Vec::with_capacity(2);
+        for (number, &input) in view.inputs.iter().enumerate() {
+            let gathering = Arc::new(self.gathering(index, number, body, input));
+            let new = move || Gather::new(Arc::clone(&gathering));
+            let stamped = body.sides[number].needs_processing_time;
+            bundles.push(self.feed(&format!("{name}, side {number}"), (input, stamped), begin.clone(), new));
+        }
+        let keys = Arc::clone(&self.keys);
+        let keys = Box::new(move |change| keys(Input::View(index), change));
+        let (restore, save) = self.stored(lowered.state_of_join(index));
+        let options = join::Options { name, rule: body.rule, begin, keys, restore, save };
+        let maker = PairMaker::new(index, view, body);
+        let matched = join(self.scope, options, maker, self.scope.concatenate(bundles), self.seals.clone());
+        self.deltas.insert(index, matched.deltas);
+        self.sides.push(matched.sides);
+        self.kept.push(matched.saved);
+        true
+    }
+
+    /// Adds up the rows of an input for a fold or join; `new` begins the sum of an epoch.
     fn feed<S: Sum + 'static>(
         &mut self,
         name: &str,
-        input: &FoldInput,
+        (input, stamped): (Input, bool),
         begin: Announcement,
         new: impl Fn() -> S + 'static,
-    ) -> Stream<'s, Epoch, Vec<Partial>> {
-        let (partials, sides) = match input.input {
+    ) -> Stream<'s, Epoch, Vec<S::Out>> {
+        let Partials { partials, sides } = match input {
             Input::Source(number) => {
-                let batches = self.input(number, input.stamped);
-                let built = partial(self.scope, (name, begin), new, batches, self.seals.clone());
-                (built.partials, built.sides)
+                let batches = self.input(number, stamped);
+                partial(self.scope, (name, begin), new, batches, self.seals.clone())
             }
             Input::View(view) => regroup(name, (&self.plan.views[view], view), new, self.deltas[&view].clone()),
         };
@@ -355,15 +384,14 @@ impl<'s> Graph<'s> {
         Announcement { sources: sources.into_iter().collect(), epoch: self.first.epoch, watermark }
     }
 
-    fn fold_options(&self, index: usize, name: String, begin: Announcement, keys: Box<dyn Fn(i64)>) -> fold::Options {
+    /// Returns where state number `index` comes from and goes to, of this worker's keys.
+    fn stored(&self, index: usize) -> (Restore, OpenSave) {
         let hashes = hashes_of(self.scope.index(), self.scope.peers());
-        let (restore, to) = ((self.stores.restore)(index, hashes.clone()), &self.stores.save);
-        let save = to(index, hashes);
-        fold::Options { name, begin, keys, restore, save }
+        ((self.stores.restore)(index, hashes.clone()), (self.stores.save)(index, hashes))
     }
 
     fn context(&self, planned: &Fold, name: String, codec: Arc<KeyCodec>) -> Context {
-        let FoldInput { input, keys, key_time_bound, .. } = &planned.inputs[0];
+        let FoldInput { input, keys, key_time_bound, .. } = &planned.input;
         let time_column = match *input {
             Input::Source(source) => self.plan.sources[source].time_column,
             Input::View(_) => None,
@@ -380,18 +408,19 @@ impl<'s> Graph<'s> {
         }
     }
 
-    fn gathering(&self, view: usize, number: usize, pairs: &Pairs, input: &FoldInput) -> Gathering {
-        let side = &pairs.join.sides[number];
+    fn gathering(&self, view: usize, number: usize, join: &Join, input: Input) -> Gathering {
+        let side = &join.sides[number];
         let types: Vec<DataType> = side.keys.iter().map(|key| key.data_type.clone()).collect();
         Gathering {
             view,
             name: self.plan.views[view].shown_name().to_owned(),
             number,
-            input: self.plan.name_of(input.input).to_owned(),
+            input: self.plan.name_of(input).to_owned(),
             side: side.clone(),
-            rule: pairs.join.rule,
+            rule: join.rule,
             codec: KeyCodec::new(&types),
             packing: Packing::new(&side.columns),
+            peers: self.scope.peers(),
         }
     }
 
@@ -405,10 +434,6 @@ impl<'s> Graph<'s> {
                 let view = &self.plan.views[component.view];
                 let Input::View(input) = view.inputs[0] else { unreachable!("the planner ranks the rows of views") };
                 Target::Ranks(Box::new(RankMaker::new(view, component.view, &self.plan.views[input], *retracts)))
-            }
-            Role::Pairs(pairs) => {
-                let name = self.plan.views[component.view].shown_name().to_owned();
-                Target::Pairs(Box::new(PairMaker::new(component.view, name, (**pairs).clone())))
             }
             &Role::Contribution { fold, component: to, accumulator } => {
                 let group = &lowered.folds[fold];
@@ -456,15 +481,12 @@ fn folds_before(folds: &[Fold], fold: usize) -> impl Iterator<Item = usize> + us
 }
 
 fn key_types(fold: &Fold) -> Vec<DataType> {
-    fold.inputs[0].keys.iter().map(|key| key.data_type.clone()).collect()
+    fold.input.keys.iter().map(|key| key.data_type.clone()).collect()
 }
 
-/// Names a fold by its input and keys, that of a join by its view.
+/// Names a fold by its input and keys.
 pub(crate) fn fold_name(plan: &Plan, fold: &Fold) -> String {
-    if let [Component { view, role: Role::Pairs(_), .. }] = fold.components.as_slice() {
-        return format!("join {}", plan.views[*view].table.name);
-    }
-    let FoldInput { input, keys, .. } = &fold.inputs[0];
+    let FoldInput { input, keys, .. } = &fold.input;
     let keys: Vec<&str> = keys.iter().map(|key| key.text.as_str()).collect();
     format!("{} by [{}]", plan.name_of(*input), keys.join(", "))
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::build::fold_name;
 use crate::lower::{Component, Fold, Lowered, Role, lower};
-use crate::plan::{Body, Derived, Emit, Input, Join, JoinKind, Order, Plan, RowTime, View};
+use crate::plan::{Body, Derived, Emit, Input, JoinKind, Order, Plan, RowTime, View};
 use crate::state::{Kind, Shape};
 
 /// Describes the dataflow as text: each source, each fold with the state that it keeps of a key, each row-wise view, and what to know before running it.
@@ -60,9 +60,10 @@ fn enrichment(plan: &Plan, input: Input, table: usize, keys: &[usize], only_matc
     format!("{kind} with the version of {} in force, on {}, no state", table.name, pairs.collect::<Vec<_>>().join(" and "))
 }
 
-/// What keeps or computes rows: a fold, a row-wise view or the rows of several views, by its index.
+/// What keeps or computes rows: a fold, a join, a row-wise view or the rows of several views, by its index.
 enum Node {
     Fold(usize),
+    Join(usize),
     Map(usize),
     Union(usize),
 }
@@ -70,14 +71,15 @@ enum Node {
 fn nodes(lowered: &Lowered) -> Vec<Node> {
     let maps = lowered.maps.iter().map(|&view| Node::Map(view));
     let unions = lowered.unions.iter().map(|&view| Node::Union(view));
-    (0..lowered.folds.len()).map(Node::Fold).chain(maps).chain(unions).collect()
+    let joins = lowered.joins.iter().map(|&view| Node::Join(view));
+    (0..lowered.folds.len()).map(Node::Fold).chain(joins).chain(maps).chain(unions).collect()
 }
 
 impl Node {
     /// Iterates over the views that it makes rows of.
     fn views<'a>(&'a self, lowered: &'a Lowered) -> impl Iterator<Item = usize> + 'a {
         let (map, components) = match self {
-            Node::Map(view) | Node::Union(view) => (Some(*view), &[][..]),
+            Node::Join(view) | Node::Map(view) | Node::Union(view) => (Some(*view), &[][..]),
             Node::Fold(fold) => (None, &lowered.folds[*fold].components[..]),
         };
         map.into_iter().chain(components.iter().map(|component| component.view))
@@ -93,6 +95,7 @@ impl Node {
     fn write(&self, out: &mut String, depth: usize, plan: &Plan, lowered: &Lowered) {
         match self {
             Node::Fold(fold) => write_fold(out, depth, plan, lowered, &lowered.folds[*fold]),
+            Node::Join(view) => write_join(out, depth, plan, *view),
             Node::Map(view) => write_map(out, depth, plan, *view),
             Node::Union(view) => write_union(out, depth, plan, *view),
         }
@@ -116,10 +119,6 @@ fn write_union(out: &mut String, depth: usize, plan: &Plan, view: usize) {
 }
 
 fn write_fold(out: &mut String, depth: usize, plan: &Plan, lowered: &Lowered, fold: &Fold) {
-    if let [Component { view, role: Role::Pairs(pairs), .. }] = fold.components.as_slice() {
-        write_join(out, depth, plan, *view, &pairs.join);
-        return;
-    }
     line(out, depth, &format!("fold {}, one state a key", fold_name(plan, fold)));
     for component in &fold.components {
         line(out, depth + 1, &format!("{}: {}", plan.views[component.view].table.name, state(component)));
@@ -143,8 +142,8 @@ fn write_fold(out: &mut String, depth: usize, plan: &Plan, lowered: &Lowered, fo
     }
 }
 
-fn write_join(out: &mut String, depth: usize, plan: &Plan, view: usize, join: &Join) {
-    let View { table, inputs, .. } = &plan.views[view];
+fn write_join(out: &mut String, depth: usize, plan: &Plan, view: usize) {
+    let View { table, inputs, body: Body::Join(join), .. } = &plan.views[view] else { return };
     let kind = match join.rule.kind {
         JoinKind::Inner => "join",
         JoinKind::Left => "left join",
@@ -205,7 +204,6 @@ fn state(component: &Component) -> String {
         Shape::Sessions(rule) => {
             format!("first and last event and {kept} of each session, until twice the gap of {}", seconds(rule.gap))
         }
-        Shape::Join(_) => "rows of both sides".to_owned(),
         Shape::Group => format!("{kept}, for ever unless the key holds a window's end"),
         Shape::Ranking(limit) => {
             format!("all rows in their order, the first {limit} shown; for ever unless the key holds a window's end")
@@ -215,7 +213,7 @@ fn state(component: &Component) -> String {
 
 /// Says by what rows of a view are put into windows, and until when these are kept.
 fn row_time(plan: &Plan, fold: &Fold, time: RowTime) -> String {
-    let column = &plan.table(fold.inputs[0].input).columns[time.column].name;
+    let column = &plan.table(fold.input.input).columns[time.column].name;
     let closed = if time.slack == 0 { String::new() } else { format!(", which close {} after their end", seconds(time.slack)) };
     match time.shift {
         -1 => format!("rows in the windows in which they end, by {column}{closed}"),
@@ -234,7 +232,6 @@ fn result(plan: &Plan, lowered: &Lowered, component: &Component) -> String {
             let order = ranking.order.iter().map(name).collect::<Vec<_>>().join(", ");
             format!("→ rows of {} with their ranks by {order}", plan.views[component.view].table.name)
         }
-        Role::Pairs(_) => format!("→ rows of {}", plan.views[component.view].table.name),
         Role::Rows(rows) => {
             let when = if rows.emit == Emit::Final { "once, when closed" } else { "after each epoch" };
             let having = rows.output.filter.as_ref().map_or(String::new(), |filter| format!(" having {filter:?}"));
@@ -286,18 +283,23 @@ pub fn graphviz(plan: &Plan) -> String {
     for fold in &lowered.folds {
         let name = format!("fold {}", fold_name(plan, fold));
         node(&mut out, &name, "cylinder");
-        let is_fed =
-            |component: &Component| component.feed.is_some() || matches!(component.role, Role::Pairs(_) | Role::Ranks { .. });
+        let is_fed = |component: &Component| component.feed.is_some() || matches!(component.role, Role::Ranks { .. });
         if fold.components.iter().any(is_fed) {
-            fold.inputs.iter().for_each(|input| edge(&mut out, &place(plan, input.input), &name));
+            edge(&mut out, &place(plan, fold.input.input), &name);
         }
         for component in &fold.components {
             let to = match component.role {
                 Role::Contribution { fold, .. } => format!("fold {}", fold_name(plan, &lowered.folds[fold])),
-                Role::Rows(_) | Role::Ranks { .. } | Role::Pairs(_) => place(plan, Input::View(component.view)),
+                Role::Rows(_) | Role::Ranks { .. } => place(plan, Input::View(component.view)),
             };
             edge(&mut out, &name, &to);
         }
+    }
+    for &index in &lowered.joins {
+        let (view, name) = (&plan.views[index], format!("join {}", plan.views[index].table.name));
+        node(&mut out, &name, "cylinder");
+        view.inputs.iter().for_each(|&input| edge(&mut out, &place(plan, input), &name));
+        edge(&mut out, &name, &place(plan, Input::View(index)));
     }
     for (index, view) in plan.views.iter().enumerate() {
         node(&mut out, &place(plan, Input::View(index)), "note");
@@ -361,6 +363,6 @@ fold paid$1 by [user_id], one state a key
 warning: view paid: view 'paid' keeps each of its groups for ever, since none has a time at which it is over: add the view's window_end to GROUP BY if old groups may be forgotten
 ";
         assert_eq!(text(&plan), expected);
-        assert!(graphviz(&plan).contains("\"fold join paid$1\" -> \"view paid$1\";"));
+        assert!(graphviz(&plan).contains("\"join paid$1\" -> \"view paid$1\";"));
     }
 }

@@ -76,12 +76,17 @@ impl PackedKeys<'_> {
         XxHash3_64::oneshot(self.get(row).0)
     }
 
-    /// Appends a row's key, whose hash is known, to others.
-    pub(crate) fn append(&self, row: usize, hash: u64, keys: &mut Vec<u8>) {
+    /// Appends a row's key without its hash.
+    pub(crate) fn append_bytes(&self, row: usize, keys: &mut Vec<u8>) {
         let (data, mark) = self.get(row);
-        keys.extend_from_slice(&hash.to_be_bytes());
         keys.extend_from_slice(data);
         keys.push(mark);
+    }
+
+    /// Appends a row's key, whose hash is known, to others.
+    pub(crate) fn append(&self, row: usize, hash: u64, keys: &mut Vec<u8>) {
+        keys.extend_from_slice(&hash.to_be_bytes());
+        self.append_bytes(row, keys);
     }
 }
 

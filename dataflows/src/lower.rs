@@ -5,14 +5,14 @@
 //! component of a second fold, keyed by the group and `x`, whose state is the ranges of windows in which the value was seen; each window that
 //! is new to a value contributes one to the group's fold. Contributions go from longer keys to shorter ones, hence never in a circle.
 //!
-//! A join is a fold of its own, which both sides feed.
+//! A join keeps rows, not sums: it shares with nobody.
 
 use arrow::datatypes::DataType;
 use freshet_model::Timestamp;
 
 use crate::plan::{
-    Aggregate, Aggregation, Body, Derived, Emit, Expression, Function, Input, Join, JoinSide, LatePolicy, Map, Plan, Ranking,
-    RowTime, SourcePlan, TimeBound, View, Window,
+    Aggregate, Aggregation, Body, Derived, Emit, Expression, Function, Input, LatePolicy, Map, Plan, Ranking, RowTime,
+    SourcePlan, TimeBound, View, Window,
 };
 use crate::state::{Grid, Kind, Rule, Shape};
 
@@ -25,29 +25,37 @@ pub struct Lowered {
     pub maps: Vec<usize>,
     /// Views that are the rows of several others, by their index.
     pub unions: Vec<usize>,
+    /// Views that join two inputs, by their index.
+    pub joins: Vec<usize>,
     /// Streams that remember keys, by their index among the sources.
     pub dedupes: Vec<usize>,
 }
 
 impl Lowered {
-    /// Returns the number of all states that checkpoints hold: those of the folds, then those of the streams.
+    /// Returns the number of all states that checkpoints hold: those of the folds, then those of the joins and of the streams.
     #[must_use]
     pub fn states(&self) -> usize {
-        self.folds.len() + self.dedupes.len()
+        self.folds.len() + self.joins.len() + self.dedupes.len()
+    }
+
+    /// Returns the number of the state of a join.
+    pub(crate) fn state_of_join(&self, view: usize) -> usize {
+        let at = self.joins.iter().position(|&join| join == view);
+        self.folds.len() + at.expect("invariant: the lowering lists all joins")
     }
 
     /// Returns the number of the state of a stream that remembers keys.
     pub(crate) fn state_of_dedupe(&self, source: usize) -> usize {
         let at = self.dedupes.iter().position(|&dedupe| dedupe == source);
-        self.folds.len() + at.expect("invariant: the lowering lists all streams that remember keys")
+        self.folds.len() + self.joins.len() + at.expect("invariant: the lowering lists all streams that remember keys")
     }
 }
 
 /// A keyed state.
 #[derive(Debug, Clone)]
 pub struct Fold {
-    /// What it reads: one input that is grouped, or the two sides of a join.
-    pub inputs: Vec<FoldInput>,
+    /// What it reads.
+    pub input: FoldInput,
     /// What is kept of each key.
     pub components: Vec<Component>,
 }
@@ -143,8 +151,6 @@ pub enum Role {
         /// Whether another view reads this one, so that rows that are replaced are sent too.
         retracts: bool,
     },
-    /// They are rows of a join's two sides beside each other.
-    Pairs(Box<Pairs>),
     /// Each window that is new to a key counts one for the group that the key's first columns name.
     Contribution {
         /// Index of the group's fold.
@@ -154,15 +160,6 @@ pub enum Role {
         /// Index of the accumulator.
         accumulator: usize,
     },
-}
-
-/// How rows of two sides become rows of a view.
-#[derive(Debug, Clone)]
-pub struct Pairs {
-    /// The join.
-    pub join: Join,
-    /// Columns of the view that identify a row.
-    pub key: Vec<usize>,
 }
 
 /// How accumulators become rows of a view.
@@ -190,16 +187,16 @@ pub struct Rows {
 pub fn lower(plan: &Plan) -> Lowered {
     let is_dedupe = |source: &SourcePlan| matches!(source.derived, Some(Derived::Dedupe { .. }));
     let dedupes = (0..plan.sources.len()).filter(|&source| is_dedupe(&plan.sources[source])).collect();
-    let mut lowered = Lowered { folds: Vec::new(), maps: Vec::new(), unions: Vec::new(), dedupes };
+    let mut lowered = Lowered { folds: Vec::new(), maps: Vec::new(), unions: Vec::new(), joins: Vec::new(), dedupes };
     // Longer keys first, so that a fold stands after those that contribute to it.
-    let (mut wanted, mut rankings, mut joins) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut wanted, mut rankings) = (Vec::new(), Vec::new());
     for (index, view) in plan.views.iter().enumerate() {
         match &view.body {
             Body::Map(_) => lowered.maps.push(index),
             Body::Aggregate(aggregation) => wanted.extend(parts(index, view, aggregation)),
             Body::Rank(ranking) => rankings.push((index, view.inputs[0], ranking)),
             Body::Union => lowered.unions.push(index),
-            Body::Join(join) => joins.push(joined(index, view, join)),
+            Body::Join(_) => lowered.joins.push(index),
         }
     }
     wanted.sort_by_key(|part| std::cmp::Reverse(part.keys.len()));
@@ -216,29 +213,7 @@ pub fn lower(plan: &Plan) -> Lowered {
         lowered.folds[fold].components[component].role = role;
     }
     rankings.into_iter().for_each(|(view, input, ranking)| lowered.place_ranking(view, input, ranking, is_read(plan, view)));
-    lowered.folds.append(&mut joins);
     lowered
-}
-
-/// Returns the fold of a join.
-fn joined(index: usize, view: &View, join: &Join) -> Fold {
-    let input = |(&input, side): (&Input, &JoinSide)| FoldInput {
-        input,
-        stamped: side.needs_processing_time,
-        keys: side.keys.clone(),
-        key_time_bound: None,
-    };
-    let role = Role::Pairs(Box::new(Pairs { join: join.clone(), key: view.table.key.clone() }));
-    let component = Component {
-        view: index,
-        shape: Shape::Join(join.rule),
-        kinds: Vec::new(),
-        feed: None,
-        horizon: 0,
-        keeps_late: view.late != LatePolicy::Drop,
-        role,
-    };
-    Fold { inputs: view.inputs.iter().zip(&join.sides).map(input).collect(), components: vec![component] }
 }
 
 /// A component that some fold has to hold.
@@ -314,11 +289,11 @@ impl Lowered {
     ) -> (usize, usize) {
         let texts = |keys: &[Expression]| keys.iter().map(|key| key.text.clone()).collect::<Vec<_>>();
         let is_same = |fold: &Fold| {
-            let [FoldInput { input: other, stamped: also, keys: others, .. }] = &fold.inputs[..] else { return false };
+            let FoldInput { input: other, stamped: also, keys: others, .. } = &fold.input;
             *other == input && *also == stamped && texts(others) == texts(&keys)
         };
         let fold = self.folds.iter().position(is_same).unwrap_or_else(|| {
-            self.folds.push(Fold { inputs: vec![FoldInput { input, stamped, keys, key_time_bound }], components: Vec::new() });
+            self.folds.push(Fold { input: FoldInput { input, stamped, keys, key_time_bound }, components: Vec::new() });
             self.folds.len() - 1
         });
         self.folds[fold].components.push(component);

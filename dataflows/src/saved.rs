@@ -18,18 +18,23 @@ pub struct Saved {
     pub components: Vec<String>,
 }
 
-/// Names what each fold of a job saves, and after them each stream that remembers keys.
+/// Names what each fold of a job saves, after them each join, and then each stream that remembers keys.
 #[must_use]
 pub fn saved(plan: &Plan, lowered: &Lowered) -> Vec<Saved> {
     let of = |fold: &Fold| Saved {
         fold: fold_name(plan, fold),
         components: fold.components.iter().map(|component| component_name(plan, component)).collect(),
     };
+    let joined = |&view: &usize| {
+        let name = &plan.views[view].table.name;
+        Saved { fold: format!("join {name}"), components: vec![format!("{name}, rows of both sides")] }
+    };
     let remembered = |&stream: &usize| Saved {
         fold: format!("stream {}", plan.sources[stream].name),
         components: vec!["the time of each key".to_owned()],
     };
-    lowered.folds.iter().map(of).chain(lowered.dedupes.iter().map(remembered)).collect()
+    let (joined, remembered) = (lowered.joins.iter().map(joined), lowered.dedupes.iter().map(remembered));
+    lowered.folds.iter().map(of).chain(joined).chain(remembered).collect()
 }
 
 impl Saved {
@@ -62,7 +67,7 @@ impl Saved {
 fn component_name(plan: &Plan, component: &Component) -> String {
     let view = &plan.views[component.view].table.name;
     match component.role {
-        Role::Rows(_) | Role::Ranks { .. } | Role::Pairs(_) => view.clone(),
+        Role::Rows(_) | Role::Ranks { .. } => view.clone(),
         Role::Contribution { accumulator, .. } => format!("{view}, values of aggregate {accumulator}"),
     }
 }
@@ -114,7 +119,7 @@ impl Conversion {
 pub struct Splice {
     kept: Conversion,
     anew: Conversion,
-    /// Whether the fold's states are no [`State`]s but remembered keys, which are kept as they are.
+    /// Whether what is saved are no [`State`]s but rows of a join or remembered keys, which are kept as they are.
     is_whole: bool,
 }
 

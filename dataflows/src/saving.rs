@@ -19,6 +19,36 @@ const TURN_BYTES: usize = 256 << 10;
 /// A pause before looking again whether there is room.
 const NO_ROOM_PAUSE: Duration = Duration::from_millis(1);
 
+/// What an arrangement keeps of its keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keeps {
+    /// A value for each.
+    Values,
+    /// How often each is there; its value is empty. What is saved as a value is the count.
+    Counts,
+}
+
+impl Keeps {
+    /// Shows what is saved of a key with this value and count.
+    fn saving(self, value: &[u8], count: i64, show: impl FnOnce(&[u8])) {
+        match self {
+            Keeps::Values => show(value),
+            Keeps::Counts => show(&count.to_be_bytes()),
+        }
+    }
+
+    /// Returns the value and count of which this was saved.
+    ///
+    /// # Panics
+    /// If it was not: checkpoints are checksummed.
+    pub(crate) fn restored(self, saved: &[u8]) -> (&[u8], i64) {
+        match self {
+            Keeps::Values => (saved, 1),
+            Keeps::Counts => (&[], i64::from_be_bytes(*saved.first_chunk().expect("invariant: a count is saved whole"))),
+        }
+    }
+}
+
 /// Saved states in the order of keys, without the other workers' keys.
 pub type Restore = Box<dyn Iterator<Item = (Vec<u8>, Vec<u8>)>>;
 
@@ -83,6 +113,7 @@ type StateCursor = CursorList<<StateBatch as Navigable>::Cursor>;
 /// What a fold is saving.
 pub(crate) struct Saving {
     outlet: SaveOutlet,
+    keeps: Keeps,
     again: Activator,
     /// The epoch, and how far its states have been copied.
     copying: Option<(Epoch, StateCursor, Vec<StateBatch>)>,
@@ -92,8 +123,8 @@ pub(crate) struct Saving {
 
 impl Saving {
     /// Begins with nothing to save; `again` gives the operator another turn.
-    pub(crate) fn new(outlet: SaveOutlet, again: Activator) -> Saving {
-        Saving { outlet, again, copying: None, sent: None }
+    pub(crate) fn new(outlet: SaveOutlet, keeps: Keeps, again: Activator) -> Saving {
+        Saving { outlet, keeps, again, copying: None, sent: None }
     }
 
     /// Begins to save what a cursor shows, from its beginning.
@@ -110,7 +141,7 @@ impl Saving {
         if !(self.outlet.has_room)() {
             return self.again.activate_after(NO_ROOM_PAUSE);
         }
-        let states = copy(cursor, storage);
+        let states = copy(cursor, storage, self.keeps);
         let epoch = *epoch;
         let is_last = !cursor.key_valid(storage);
         (self.outlet.send)(Save::States(epoch, states));
@@ -129,7 +160,7 @@ impl Saving {
 }
 
 /// Copies the next states.
-fn copy(cursor: &mut StateCursor, storage: &Vec<StateBatch>) -> States {
+fn copy(cursor: &mut StateCursor, storage: &Vec<StateBatch>, keeps: Keeps) -> States {
     let mut states = States::default();
     while states.bytes.len() < TURN_BYTES
         && let Some(key) = cursor.get_key(storage)
@@ -137,8 +168,8 @@ fn copy(cursor: &mut StateCursor, storage: &Vec<StateBatch>) -> States {
         while let Some(value) = cursor.get_val(storage) {
             let mut count = 0;
             cursor.map_times(storage, |_, diff| count += diff);
-            if count > 0 {
-                states.push(key, value);
+            if count != 0 {
+                keeps.saving(value, count, |saved| states.push(key, saved));
             }
             cursor.step_val(storage);
         }

@@ -25,14 +25,15 @@ CREATE TABLE IF NOT EXISTS failed_logins (
     PRIMARY KEY (window_start, user_id)
 );
 CREATE TABLE IF NOT EXISTS unusual_amounts (
-    window_start        TIMESTAMPTZ NOT NULL,
-    window_end          TIMESTAMPTZ NOT NULL,
-    user_id             VARCHAR(50) NOT NULL,
-    payments            BIGINT NOT NULL,
-    greatest            DOUBLE PRECISION NOT NULL,
-    mean_of_others      DOUBLE PRECISION NOT NULL,
-    deviation_of_others DOUBLE PRECISION NOT NULL,
-    PRIMARY KEY (window_start, user_id)
+    payment_id VARCHAR(36) NOT NULL,
+    user_id    VARCHAR(50) NOT NULL,
+    amount     NUMERIC(12, 2),
+    merchant   VARCHAR(50),
+    paid_at    TIMESTAMPTZ,
+    payments   BIGINT NOT NULL,
+    mean       DOUBLE PRECISION,
+    deviation  DOUBLE PRECISION,
+    PRIMARY KEY (payment_id)
 );
 CREATE TABLE IF NOT EXISTS impossible_travel (
     payment_id     VARCHAR(36) NOT NULL,

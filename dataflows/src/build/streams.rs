@@ -6,7 +6,6 @@ use arrow::datatypes::DataType;
 use timely::dataflow::operators::core::Concatenate;
 
 use super::{Batches, Graph};
-use crate::keys::hashes_of;
 use crate::lower::Lowered;
 use crate::operators::dedupe::{self, Rule, dedupe};
 use crate::operators::enrich::{self, enrich};
@@ -47,15 +46,14 @@ impl<'s> Graph<'s> {
             time_column: source.time_column.expect("invariant: the planner refuses a dedupe without event time"),
             within,
         };
-        let state = lowered.state_of_dedupe(index);
-        let hashes = hashes_of(self.scope.index(), self.scope.peers());
+        let (restore, save) = self.stored(lowered.state_of_dedupe(index));
         let told = Arc::clone(&self.keys);
         let options = dedupe::Options {
             rule,
             begin: self.announcement([Input::Source(index)]),
             keys: Box::new(move |change| told(Input::Source(index), change)),
-            restore: (self.stores.restore)(state, hashes.clone()),
-            save: (self.stores.save)(state, hashes),
+            restore,
+            save,
         };
         let built = dedupe(self.scope, options, self.rows(input), self.seals.clone());
         self.sides.push(built.sides);

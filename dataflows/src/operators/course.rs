@@ -15,7 +15,7 @@ use timely::progress::frontier::MutableAntichain;
 use super::partial::{Announced, Announcement};
 use super::states::States;
 use crate::epochs::Seal;
-use crate::saving::{OpenSave, Saving};
+use crate::saving::{Keeps, OpenSave, Saving};
 
 /// Where an operator stands.
 pub(super) struct Course {
@@ -30,9 +30,14 @@ pub(super) struct Course {
 
 impl Course {
     /// Begins at the first epoch of a run.
-    pub(super) fn new(scope: Scope<'_, Epoch>, info: &OperatorInfo, begin: Announcement, save: OpenSave) -> Course {
+    pub(super) fn new(
+        scope: Scope<'_, Epoch>,
+        info: &OperatorInfo,
+        begin: Announcement,
+        (save, keeps): (OpenSave, Keeps),
+    ) -> Course {
         let outlet = save(scope.worker().sync_activator_for(info.address.to_vec()));
-        let saving = Saving::new(outlet, scope.activator_for(info.address.clone()));
+        let saving = Saving::new(outlet, keeps, scope.activator_for(info.address.clone()));
         let first = begin.epoch;
         Course { announced: Announced::new(begin), saving, checkpoints: BTreeSet::new(), first, next: first, sealed: None }
     }

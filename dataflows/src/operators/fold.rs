@@ -16,7 +16,6 @@
 
 use std::collections::BTreeMap;
 
-use differential_dataflow::trace::Cursor;
 use freshet_model::{Epoch, Timestamp};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
@@ -29,12 +28,12 @@ use super::begin_at;
 use super::course::Course;
 use super::keep::{Changes, Keeper};
 use super::partial::Announcement;
-use super::states::{States, current};
-use crate::arrangement::Update;
+use super::states::{States, find};
+use crate::arrangement::Updates;
 use crate::changes::{Delta, Partial, Side};
 use crate::epochs::Seal;
 use crate::keys::{key_hash, worker_of};
-use crate::saving::{OpenSave, Restore};
+use crate::saving::{Keeps, OpenSave, Restore};
 use crate::state::State;
 
 /// The streams of a fold.
@@ -95,8 +94,9 @@ pub fn fold<'s>(
 
     let info = builder.operator_info();
     let first = options.begin.epoch;
-    let mut course = Course::new(scope, &info, options.begin, options.save);
-    let mut fold = Fold { keeper, agenda: Agenda::default(), states: States::new(scope, info), keys: options.keys };
+    let states = States::new(scope, info.clone(), Keeps::Values);
+    let mut course = Course::new(scope, &info, options.begin, (options.save, states.keeps()));
+    let mut fold = Fold { keeper, agenda: Agenda::default(), states, keys: options.keys };
     fold.restore(options.restore, first);
 
     builder.build(move |capabilities| {
@@ -138,7 +138,7 @@ impl Fold {
     /// Takes in the states of an earlier run.
     fn restore(&mut self, entries: Restore, first: Epoch) {
         let (keeper, agenda) = (&self.keeper, &mut self.agenda);
-        let keys = self.states.restore(entries, first, |key, value| {
+        let keys = self.states.restore(entries, first, |key, value, _| {
             if let Some(deadline) = keeper.next_closing(&State::decode(value)) {
                 agenda.enter(deadline, key);
             }
@@ -186,9 +186,9 @@ impl Fold {
         due: &[Box<[u8]>],
         watermark: Timestamp,
         changes: &mut Changes,
-    ) -> Vec<Update> {
+    ) -> Updates {
         let (mut cursor, storage) = self.states.cursor();
-        let mut updates = Updates { epoch, updates: Vec::with_capacity(brought.len() * 2), keys: 0, buffer: Vec::new() };
+        let mut taken = Taken { updates: Updates::new(epoch), keys: 0, buffer: Vec::new() };
         let (mut brought, mut due) = (brought.iter().peekable(), due.iter().peekable());
         loop {
             let key: &[u8] = match (brought.peek(), due.peek()) {
@@ -199,8 +199,7 @@ impl Fold {
             };
             let partial = brought.next_if(|partial| partial.key == key).map(|partial| &partial.state);
             let was_due = due.next_if(|due| ***due == *key).is_some();
-            cursor.seek_key(&storage, key);
-            let held = if cursor.get_key(&storage) == Some(key) { current(&mut cursor, &storage) } else { None };
+            let held = find(&mut cursor, &storage, key);
             let old = held.map(State::decode);
             let new = self.keeper.advance(key, old.as_ref(), partial, watermark, changes);
             let deadline = self.keeper.next_closing(&new);
@@ -208,37 +207,34 @@ impl Fold {
             if let Some(deadline) = deadline.filter(|deadline| was.is_none_or(|was| *deadline < was)) {
                 self.agenda.enter(deadline, key);
             }
-            updates.push(key, held, old.as_ref(), &new);
+            taken.push(key, held, old.as_ref(), &new);
         }
-        (self.keys)(updates.keys);
-        updates.updates
+        (self.keys)(taken.keys);
+        taken.updates
     }
 }
 
-/// The updates of an epoch, in order.
-struct Updates {
-    epoch: Epoch,
-    updates: Vec<Update>,
+/// What an epoch changes of the states.
+struct Taken {
+    updates: Updates,
+    /// How many keys there are more.
     keys: i64,
     buffer: Vec<u8>,
 }
 
-impl Updates {
+impl Taken {
     fn push(&mut self, key: &[u8], held: Option<&[u8]>, old: Option<&State>, new: &State) {
         self.keys += i64::from(!new.is_empty()) - i64::from(old.is_some());
         let unchanged = old.map_or(new.is_empty(), |old| old == new);
         if unchanged {
             return;
         }
-        let mut pair: [Option<(Vec<u8>, i64)>; 2] = [held.map(|bytes| (bytes.to_vec(), -1)), None];
+        let mut pair = [held.map(|bytes| (bytes, -1)), None];
         if !new.is_empty() {
             new.encode(&mut self.buffer);
-            pair[1] = Some((self.buffer.clone(), 1));
+            pair[1] = Some((&self.buffer, 1));
         }
-        if pair[1].is_some() && pair[0] > pair[1] {
-            pair.swap(0, 1);
-        }
-        let epoch = self.epoch;
-        self.updates.extend(pair.into_iter().flatten().map(|(value, diff)| ((key.to_vec(), value), epoch, diff)));
+        pair.sort_unstable();
+        pair.into_iter().flatten().for_each(|(value, diff)| self.updates.push(key, value, diff));
     }
 }

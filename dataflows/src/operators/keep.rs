@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use freshet_model::Timestamp;
 
-use super::pairs::PairMaker;
 use super::rank::RankMaker;
 use super::rows::{Instance, RowMaker};
 use crate::changes::{Delta, Partial, Side};
@@ -12,7 +11,7 @@ use crate::keys::KeyCodec;
 use crate::lower::{Component, Role};
 use crate::plan::Emit;
 use crate::state::{
-    Accumulator, Group, Pair, Ranges, RankChange, Ranking, Session, Sessions, Shape, Slot, State, Windows, rank_changes,
+    Accumulator, Group, Ranges, RankChange, Ranking, Session, Sessions, Shape, Slot, State, Windows, rank_changes,
 };
 
 /// One component of a fold, ready for use.
@@ -29,8 +28,6 @@ pub enum Target {
     Rows(Box<RowMaker>),
     /// Into rows of a view that ranks another one's.
     Ranks(Box<RankMaker>),
-    /// Into rows of a view of pairs.
-    Pairs(Box<PairMaker>),
     /// Into another fold.
     Group(Box<Contribution>),
 }
@@ -58,8 +55,6 @@ pub struct Changes {
     pub instances: Vec<Vec<Instance>>,
     /// For each component, the keys that are new to windows, with the windows' numbers.
     pub seen: Vec<Vec<(Vec<u8>, i64)>>,
-    /// For each component, what changed of a join's result.
-    pub pairs: Vec<Vec<Pair>>,
     /// For each component, the rows whose ranks changed.
     pub ranks: Vec<Vec<RankChange>>,
 }
@@ -81,7 +76,7 @@ impl Keeper {
     #[must_use]
     pub fn changes(&self) -> Changes {
         let parts = self.kept.len();
-        Changes { instances: empty(parts), seen: empty(parts), ranks: empty(parts), pairs: empty(parts) }
+        Changes { instances: empty(parts), seen: empty(parts), ranks: empty(parts) }
     }
 
     /// Returns the state of a key without events.
@@ -140,7 +135,6 @@ impl Keeper {
             match &kept.target {
                 Target::Rows(maker) => maker.make(&self.codec, &changes.instances[index], deltas, sides),
                 Target::Ranks(maker) => maker.make(&changes.ranks[index], deltas),
-                Target::Pairs(maker) => maker.make(&changes.pairs[index], deltas, sides),
                 Target::Group(contribution) => contribution.make(&self.codec, &changes.seen[index], &mut contributions),
             }
         }
@@ -153,7 +147,6 @@ impl Kept {
     fn manner(&self) -> (Emit, bool) {
         match &self.target {
             Target::Rows(maker) => (maker.rows().emit, maker.rows().retracts),
-            Target::Pairs(_) => (Emit::Changes, true),
             Target::Ranks(_) | Target::Group(_) => (Emit::Changes, false),
         }
     }
@@ -181,10 +174,6 @@ impl Kept {
             }
             (Slot::Ranking(before), Slot::Ranking(_), Slot::Ranking(after)) => {
                 take_down_ranks(before, after, &self.component.shape, &mut changes.ranks[index]);
-            }
-            (Slot::Join(before), Slot::Join(brought), Slot::Join(after)) => {
-                let Shape::Join(rule) = self.component.shape else { unreachable!("a component has one shape") };
-                after.changes(before, brought, rule, &mut changes.pairs[index]);
             }
             _ => unreachable!("the slots of one component have one shape"),
         }
@@ -234,7 +223,6 @@ impl Kept {
                 let closed = sessions.retire(watermark, *rule);
                 instances.extend(closed.iter().filter(|_| is_final).map(|session| self.session(key, session, 1)));
             }
-            (Slot::Join(joined), Shape::Join(rule)) => joined.retire(watermark, *rule),
             (Slot::Group(group), _) => {
                 if group.as_ref().and_then(|group| group.until).is_some_and(|until| Timestamp(until) <= watermark) {
                     instances.extend(group.take().iter().filter(|_| is_final).map(|group| group_instance(key, group, 1)));
@@ -418,7 +406,6 @@ impl Kept {
             (&component.role, &target),
             (Role::Rows(_), Target::Rows(_))
                 | (Role::Ranks { .. }, Target::Ranks(_))
-                | (Role::Pairs(_), Target::Pairs(_))
                 | (Role::Contribution { .. }, Target::Group(_))
         ));
         Kept { component, target }

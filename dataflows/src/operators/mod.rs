@@ -5,7 +5,7 @@
 //!                   │                                  ▲            ├─ regroup, rank ─ partials ─ fold …   (views over views)
 //!                   │                                  │            └─ remap, unite ─ deltas …
 //!                   │                                  └── contributions of distinct counts, from other folds
-//!                   ├─ gather ─ partials ─(by key)─ fold …                                        (each side of a join)
+//!                   ├─ join ─ deltas …
 //!                   ├─ map ─ rows ─┬─ append ─▶ batch sink
 //!                   │              └─(to the sink's worker)─ drain ─▶ table sink
 //!                   └─ dedupe, enrich, union ─ batches of streams made from others, as from a source
@@ -18,12 +18,11 @@ pub mod dedupe;
 pub mod drain;
 pub mod enrich;
 pub mod fold;
-pub mod gather;
+pub mod join;
 pub mod keep;
+mod known;
 mod list;
 pub mod map;
-pub mod packing;
-pub mod pairs;
 mod part;
 pub mod partial;
 pub mod planned;
@@ -35,6 +34,7 @@ pub mod rows;
 pub mod source;
 pub mod stamp;
 mod states;
+mod sweep;
 pub mod union;
 pub mod unite;
 

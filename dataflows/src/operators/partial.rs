@@ -20,13 +20,13 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Scope, Stream};
 
-use crate::changes::{Partial, Side};
+use crate::changes::Side;
 use crate::epochs::Seal;
 
 /// The streams of a partial aggregation.
-pub struct Partials<'s> {
-    /// One record for each key and epoch.
-    pub partials: Stream<'s, Epoch, Vec<Partial>>,
+pub struct Partials<'s, T> {
+    /// What each epoch adds up to.
+    pub partials: Stream<'s, Epoch, Vec<T>>,
     /// What did not count, and how many records did.
     pub sides: Stream<'s, Epoch, Vec<Side>>,
 }
@@ -72,6 +72,9 @@ impl Announced {
 
 /// What the rows of one epoch add up to, on this worker.
 pub trait Sum {
+    /// What it consists of.
+    type Out: Clone + 'static;
+
     /// Takes in a batch of an epoch with this watermark.
     fn take(&mut self, batch: &Batch, watermark: Timestamp);
 
@@ -79,7 +82,7 @@ pub trait Sum {
     fn take_changes(&mut self, columns: RecordBatch, weights: &[i64]);
 
     /// Returns the sum, and what did not get into it.
-    fn finish(self) -> (impl Iterator<Item = Partial>, Vec<Side>);
+    fn finish(self) -> (impl Iterator<Item = Self::Out>, Vec<Side>);
 }
 
 /// What is held of one epoch.
@@ -97,14 +100,14 @@ pub fn partial<'s, S: Sum + 'static>(
     new: impl Fn() -> S + 'static,
     batches: Stream<'s, Epoch, Vec<Arc<Batch>>>,
     seals: Stream<'s, Epoch, Vec<Seal>>,
-) -> Partials<'s> {
+) -> Partials<'s, S::Out> {
     let mut builder = OperatorBuilder::new(format!("Partial {name}"), scope);
     let mut batches = builder.new_input(batches, Pipeline);
     // Nothing leaves at the time of a seal.
     let mut seals = builder.new_input_connection(seals, Pipeline, []);
     let (partials_out, partials) = builder.new_output_connection([(0, timely::progress::Antichain::from_elem(0))]);
     let (sides_out, sides) = builder.new_output_connection([(0, timely::progress::Antichain::from_elem(0))]);
-    let mut partials_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<Partial>>>::from(partials_out);
+    let mut partials_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<S::Out>>>::from(partials_out);
     let mut sides_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<Side>>>::from(sides_out);
 
     builder.build(move |_| {

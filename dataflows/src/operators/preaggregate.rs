@@ -77,6 +77,8 @@ struct EvaluatedArgument {
 }
 
 impl Sum for Preaggregate {
+    type Out = Partial;
+
     fn take(&mut self, batch: &Batch, watermark: Timestamp) {
         let (columns, partition) = (batch.columns.clone(), batch.partition);
         self.watermark = watermark;
@@ -166,7 +168,6 @@ impl Preaggregate {
             Shape::Sessions(rule) => target.take_sessions(*rule, &input.with_times(context), &mut late),
             Shape::Group => target.take_group(input, until),
             Shape::Ranking(_) => unreachable!("rows are ranked by their own operator"),
-            Shape::Join(_) => unreachable!("the sides of a join gather rows"),
         }
         let late = late.wholly;
         let counts = &mut self.counts[index];

@@ -16,9 +16,9 @@ use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::vec::Map as _;
 
-use super::partial::Sum;
+use super::partial::{Partials, Sum};
 use super::rows::project;
-use crate::changes::{Delta, Partial, Side};
+use crate::changes::{Delta, Side};
 use crate::keys::RowCodec;
 use crate::plan::{Map, View};
 
@@ -74,7 +74,7 @@ pub fn regroup<'s, S: Sum + 'static>(
     (view, index): (&View, usize),
     new: impl Fn() -> S + 'static,
     deltas: Stream<'s, Epoch, Vec<Delta>>,
-) -> (Stream<'s, Epoch, Vec<Partial>>, Stream<'s, Epoch, Vec<Side>>) {
+) -> Partials<'s, S::Out> {
     let codec = RowCodec::new(view.table.arrow());
     let partials = each_epoch(&format!("Regroup {name}"), index, deltas, move |deltas| {
         let (columns, weights) = net(&codec, deltas);
@@ -83,7 +83,7 @@ pub fn regroup<'s, S: Sum + 'static>(
         let (partials, sides) = sum.finish();
         vec![(partials.collect::<Vec<_>>(), sides.into_iter().filter(|side| matches!(side, Side::Dead(_))).collect::<Vec<_>>())]
     });
-    (partials.clone().flat_map(|(partials, _)| partials), partials.flat_map(|(_, sides)| sides))
+    Partials { partials: partials.clone().flat_map(|(partials, _)| partials), sides: partials.flat_map(|(_, sides)| sides) }
 }
 
 /// Computes row-wise view number `index` of the rows of view number `input.1`. A row that has no value is left out and becomes a dead letter.

@@ -98,7 +98,7 @@ impl RowMaker {
         let bounds = match self.shape {
             Shape::Windows(_) => 2,
             Shape::Sessions(_) => 3,
-            Shape::Group | Shape::Ranges(_) | Shape::Ranking(_) | Shape::Join(_) => 0,
+            Shape::Group | Shape::Ranges(_) | Shape::Ranking(_) => 0,
         };
         let mut columns: Vec<ArrayRef> = (0..bounds).map(|bound| times(instances, bound)).collect();
         columns.extend(codec.unpack(instances.iter().map(|instance| &instance.key[..])));

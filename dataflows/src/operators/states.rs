@@ -1,7 +1,7 @@
 //! The states of an operator that keeps one for each key, as the operator that writes them sees them.
 //!
 //! # Invariants
-//! - The arrangement holds for each key at most one state, once, as of every epoch.
+//! - As of every epoch the arrangement holds for each key at most one value; where it [keeps values](Keeps::Values), once.
 
 use differential_dataflow::operators::arrange::{TraceAgent, TraceWriter};
 use differential_dataflow::trace::cursor::CursorList;
@@ -11,8 +11,8 @@ use timely::dataflow::Scope;
 use timely::dataflow::operators::generic::OperatorInfo;
 use timely::progress::Antichain;
 
-use crate::arrangement::{StateBatch, StateBuilder, StateSpine, Update, batch};
-use crate::saving::Restore;
+use crate::arrangement::{StateBatch, StateBuilder, StateSpine, Updates};
+use crate::saving::{Keeps, Restore};
 
 /// So many states are put into an arrangement at once while it is restored.
 const RESTORED_AT_ONCE: usize = 4096;
@@ -24,34 +24,41 @@ pub(super) type StateCursor = CursorList<<StateBatch as Navigable>::Cursor>;
 pub(super) struct States {
     reader: TraceAgent<StateSpine>,
     writer: TraceWriter<StateSpine>,
+    keeps: Keeps,
 }
 
 impl States {
     /// Begins with nothing, for an operator.
-    pub(super) fn new(scope: Scope<'_, Epoch>, info: OperatorInfo) -> States {
+    pub(super) fn new(scope: Scope<'_, Epoch>, info: OperatorInfo, keeps: Keeps) -> States {
         let activator = scope.activator_for(info.address.clone());
         let (reader, writer) = TraceAgent::new(StateSpine::new(info.clone(), None, Some(activator)), info, None);
-        States { reader, writer }
+        States { reader, writer, keeps }
     }
 
-    /// Takes in the states that an earlier run saved, shows each of them, and returns their number.
-    pub(super) fn restore(&mut self, entries: Restore, first: Epoch, mut show: impl FnMut(&[u8], &[u8])) -> i64 {
+    /// Tells what is kept of each key.
+    pub(super) fn keeps(&self) -> Keeps {
+        self.keeps
+    }
+
+    /// Takes in the states that an earlier run saved, shows the key, value and count of each, and returns their number.
+    pub(super) fn restore(&mut self, entries: Restore, first: Epoch, mut show: impl FnMut(&[u8], &[u8], i64)) -> i64 {
         let mut builder = StateBuilder::with_capacity(0, 0, 0);
-        let mut chunk = Vec::with_capacity(RESTORED_AT_ONCE);
+        let before = first.saturating_sub(1);
+        let mut chunk = Updates::new(before);
         let mut keys = 0;
-        for (key, value) in entries {
-            show(&key, &value);
+        for (key, saved) in entries {
+            let (value, count) = self.keeps.restored(&saved);
+            show(&key, value, count);
             keys += 1;
-            chunk.push(((key, value), first.saturating_sub(1), 1));
+            chunk.push(&key, value, count);
             if chunk.len() == RESTORED_AT_ONCE {
-                builder.push(&mut chunk);
-                chunk.clear();
+                builder.push(&mut std::mem::replace(&mut chunk, Updates::new(before)));
             }
         }
         if keys > 0 {
             builder.push(&mut chunk);
             let [lower, upper, since] = [0, first, 0].map(Antichain::from_elem);
-            self.writer.insert(builder.done(Description::new(lower, upper, since)), Some(first - 1));
+            self.writer.insert(builder.done(Description::new(lower, upper, since)), Some(before));
         }
         keys
     }
@@ -62,14 +69,14 @@ impl States {
     }
 
     /// Adds the updates of an epoch, sorted by key and value.
-    pub(super) fn insert(&mut self, epoch: Epoch, updates: Vec<Update>) {
+    pub(super) fn insert(&mut self, epoch: Epoch, updates: Updates) {
         if updates.is_empty() {
             return;
         }
         let mut upper = Antichain::new();
         self.reader.read_upper(&mut upper);
         let description = Description::new(upper, Antichain::from_elem(epoch + 1), Antichain::from_elem(0));
-        self.writer.insert(batch(updates, description), Some(epoch));
+        self.writer.insert(updates.build(description), Some(epoch));
     }
 
     /// Lets the arrangement forget how it came to hold what it holds before `next`.
@@ -82,15 +89,22 @@ impl States {
     }
 }
 
-/// Returns the state that a cursor's key has now.
-pub(super) fn current<'a>(cursor: &mut StateCursor, storage: &'a Vec<StateBatch>) -> Option<&'a [u8]> {
+/// Returns the value that a cursor's key has now, and how often.
+pub(super) fn current<'a>(cursor: &mut StateCursor, storage: &'a Vec<StateBatch>) -> Option<(&'a [u8], i64)> {
     while let Some(value) = cursor.get_val(storage) {
         let mut count = 0;
         cursor.map_times(storage, |_, diff| count += diff);
-        if count > 0 {
-            return Some(value);
+        if count != 0 {
+            return Some((value, count));
         }
         cursor.step_val(storage);
     }
     None
+}
+
+/// Returns the value of a key, looking for it from where the cursor stands.
+pub(super) fn find<'a>(cursor: &mut StateCursor, storage: &'a Vec<StateBatch>, key: &[u8]) -> Option<&'a [u8]> {
+    cursor.seek_key(storage, key);
+    let (value, _) = if cursor.get_key(storage) == Some(key) { current(cursor, storage)? } else { return None };
+    Some(value)
 }

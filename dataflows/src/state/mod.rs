@@ -10,12 +10,12 @@
 //!    ├─ Ranges         the windows in which the key has been seen (distinct counts)
 //!    ├─ Sessions       open sessions, disjoint, ascending, each with its accumulators
 //!    ├─ Group          no window: one row of accumulators
-//!    ├─ Ranking        rows in an order, of which the first ones are shown
-//!    └─ Joined         rows of both sides of a join that may still find a partner
+//!    └─ Ranking        rows in an order, of which the first ones are shown
 //! ```
+//!
+//! A join keeps the rows of both sides, each by itself: what they are worth to each other is in [`Joined`].
 
 mod accumulator;
-mod bytes;
 mod distinct;
 mod few;
 mod float_sum;
@@ -32,7 +32,6 @@ mod windows;
 
 pub(crate) use accumulator::step_bits;
 pub use accumulator::{Accumulator, Kind};
-pub use bytes::Bytes;
 pub use distinct::Distinct;
 pub use few::{Choice, Few};
 pub use float_sum::FloatSum;

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use super::accumulator::{Accumulator, Kind, merge_all};
 use super::sessions::Rule;
 use super::windows::Accumulators;
-use super::{Grid, JoinRule, Joined, Ranges, Ranking, Sessions, Windows};
+use super::{Grid, Ranges, Ranking, Sessions, Windows};
 
 /// A group without a window.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,8 +41,6 @@ pub enum Slot {
     Group(Option<Group>),
     /// Rows in an order.
     Ranking(Ranking),
-    /// Rows of both sides of a join.
-    Join(Joined),
 }
 
 /// What kind of slot a component has, and its parameters.
@@ -58,8 +56,6 @@ pub enum Shape {
     Group,
     /// See [`Slot::Ranking`]; so many of its rows are shown.
     Ranking(usize),
-    /// See [`Slot::Join`].
-    Join(JoinRule),
 }
 
 impl Shape {
@@ -72,7 +68,6 @@ impl Shape {
             Shape::Sessions(_) => Slot::Sessions(Sessions::default()),
             Shape::Group => Slot::Group(None),
             Shape::Ranking(_) => Slot::Ranking(Ranking::default()),
-            Shape::Join(_) => Slot::Join(Joined::default()),
         }
     }
 
@@ -87,7 +82,6 @@ impl Shape {
             (Shape::Sessions(rule), Slot::Sessions(into), Slot::Sessions(from)) => into.merge(from, *rule),
             (Shape::Group, Slot::Group(into), Slot::Group(from)) => merge_groups(into, from),
             (Shape::Ranking(_), Slot::Ranking(into), Slot::Ranking(from)) => into.merge(from),
-            (Shape::Join(_), Slot::Join(into), Slot::Join(from)) => into.merge(from),
             (shape, into, from) => panic!("invariant: the slots of {shape:?} are not {into:?} and {from:?}"),
         }
     }
@@ -99,7 +93,6 @@ impl Shape {
             (Shape::Windows(grid), Slot::Windows(windows)) => windows.first().map(|number| grid.end(number)),
             (Shape::Ranges(grid), Slot::Ranges(ranges)) => ranges.first().map(|number| grid.end(number)),
             (Shape::Sessions(rule), Slot::Sessions(sessions)) => sessions.next_closing(*rule),
-            (Shape::Join(rule), Slot::Join(joined)) => joined.next_closing(*rule),
             (_, Slot::Group(Some(group))) => group.until.map(Timestamp),
             (_, Slot::Ranking(ranking)) if !ranking.is_empty() => ranking.until.map(Timestamp),
             _ => None,
@@ -136,7 +129,6 @@ impl Slot {
             Slot::Sessions(sessions) => sessions.is_empty(),
             Slot::Group(group) => group.is_none(),
             Slot::Ranking(ranking) => ranking.is_empty(),
-            Slot::Join(joined) => joined.is_empty(),
         }
     }
 }

@@ -15,7 +15,7 @@ use freshet_dataflows::epochs::sequencer::{Begin, Options};
 use freshet_dataflows::epochs::watermark::Lateness;
 use freshet_dataflows::epochs::{Checkpoint, EpochRecord, First, LogEntry, Start, Version};
 use freshet_dataflows::keys::key_hash;
-use freshet_dataflows::lower::{Fold, lower};
+use freshet_dataflows::lower::lower;
 use freshet_dataflows::operators::drain::SinkEpoch;
 use freshet_dataflows::outlet::Outlet;
 use freshet_dataflows::plan::{Emit, Input, LatePolicy, Plan, SourcePlan, TablePlan};
@@ -407,14 +407,14 @@ fn sequencer(shared: &Arc<Shared>) -> Options {
 /// Gives the states that the folds of one plan have saved to those of another.
 fn converted(states: &BTreeMap<usize, States>, from: &Plan, to: &Plan) -> BTreeMap<usize, States> {
     let (names, lowered) = (saved(from, &lower(from)), lower(to));
-    let folds = saved(to, &lowered).into_iter().zip(&lowered.folds).enumerate();
-    let convert = |(index, (name, fold)): (usize, (Saved, &Fold))| {
+    let convert = |(index, name): (usize, Saved)| {
         let place = name.place_in(&names)?;
-        let conversion = Conversion::new(&names[place], &name, fold.components.iter().map(|component| &component.shape));
+        let components = lowered.folds.get(index).into_iter().flat_map(|fold| &fold.components);
+        let conversion = Conversion::new(&names[place], &name, components.map(|component| &component.shape));
         let entries = states.get(&place).cloned().unwrap_or_default().into_iter();
         Some((index, entries.filter_map(|(key, value)| Some((key, conversion.convert(value)?))).collect()))
     };
-    folds.filter_map(convert).collect()
+    saved(to, &lowered).into_iter().enumerate().filter_map(convert).collect()
 }
 
 /// Keeps states in memory.

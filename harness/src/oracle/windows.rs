@@ -70,6 +70,11 @@ impl<'a> Windowed<'a> {
         self.late.len()
     }
 
+    /// Tells whether an event was late for the window that begins with it.
+    pub fn is_late(&self, event: &Fact) -> bool {
+        self.late.contains(&(event.partition, event.offset, event.time))
+    }
+
     /// Groups the events by window and by the key that `key` gives them, if it takes them at all.
     pub fn groups(&self, key: impl Fn(&Fact) -> Option<Cells>) -> BTreeMap<(i64, i64, Cells), Vec<&'a Fact>> {
         let mut groups: BTreeMap<(i64, i64, Cells), Vec<&Fact>> = BTreeMap::new();

@@ -17,7 +17,7 @@ pub(super) const BLOCK_BYTES: usize = 256 << 10;
 /// An entry's key and value together have at most this size.
 pub(super) const MAX_ENTRY_BYTES: usize = 256 << 20;
 const MAGIC: &[u8; 8] = b"FRSHPART";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Length of a block's line in the index.
 const LINE_BYTES: usize = 36;
 /// LZ4 makes a byte of at most so many.

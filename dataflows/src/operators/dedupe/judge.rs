@@ -3,7 +3,6 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use differential_dataflow::trace::Cursor;
 use freshet_model::{Epoch, Offset, PartitionId, Timestamp};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
@@ -13,19 +12,15 @@ use timely::dataflow::{Scope, Stream};
 
 use super::super::begin_at;
 use super::super::course::Course;
+use super::super::known::Known;
 use super::super::partial::Announcement;
-use super::super::states::{States, current};
-use super::known::Known;
+use super::super::states::{States, find};
+use super::super::sweep::Sweep;
 use super::{Answer, Question, Questions};
-use crate::arrangement::Update;
+use crate::arrangement::Updates;
 use crate::epochs::Seal;
 use crate::keys::key_hash;
-use crate::saving::{OpenSave, Restore};
-
-/// For each question of an epoch so many states are looked at, whether they can be forgotten: those that can never are more than half.
-const SWEPT_PER_QUESTION: usize = 2;
-/// At least so many are looked at in each epoch, so that also a quiet stream forgets.
-const SWEPT_PER_EPOCH: usize = 64;
+use crate::saving::{Keeps, OpenSave, Restore};
 
 /// The streams of judgements.
 pub(super) struct Judged<'s> {
@@ -62,14 +57,10 @@ pub(super) fn judge<'s>(
 
     let info = builder.operator_info();
     let first = options.begin.epoch;
-    let mut course = Course::new(scope, &info, options.begin, options.save);
-    let mut memory = Memory {
-        within: options.within,
-        states: States::new(scope, info),
-        known: Known::default(),
-        sweep: Sweep::default(),
-        keys: options.keys,
-    };
+    let states = States::new(scope, info.clone(), Keeps::Values);
+    let mut course = Course::new(scope, &info, options.begin, (options.save, states.keeps()));
+    let mut memory =
+        Memory { within: options.within, states, known: Known::default(), sweep: Sweep::default(), keys: options.keys };
     memory.restore(options.restore, first);
 
     builder.build(move |capabilities| {
@@ -105,29 +96,6 @@ struct Memory {
     keys: Box<dyn Fn(i64)>,
 }
 
-/// How far the states have been cleared of what can be forgotten.
-struct Sweep {
-    /// The key from which on to look next; empty for the first one.
-    from: Vec<u8>,
-    /// No state is older than this.
-    oldest: i64,
-    /// No state that this round has passed, and none that came since it began, is older than this.
-    oldest_passed: i64,
-}
-
-impl Default for Sweep {
-    fn default() -> Sweep {
-        Sweep { from: Vec::new(), oldest: i64::MAX, oldest_passed: i64::MAX }
-    }
-}
-
-impl Sweep {
-    fn saw(&mut self, time: i64) {
-        self.oldest = self.oldest.min(time);
-        self.oldest_passed = self.oldest_passed.min(time);
-    }
-}
-
 /// A question with its key.
 struct Asked<'a> {
     key: &'a [u8],
@@ -147,8 +115,9 @@ impl Asked<'_> {
     }
 }
 
-fn encode(time: i64) -> Vec<u8> {
-    time.to_be_bytes().to_vec()
+/// A time, as the arrangement holds it.
+fn encode(time: i64) -> [u8; 8] {
+    time.to_be_bytes()
 }
 
 fn decode(state: &[u8]) -> i64 {
@@ -158,16 +127,17 @@ fn decode(state: &[u8]) -> i64 {
 impl Memory {
     /// Takes in the keys that an earlier run remembered.
     fn restore(&mut self, entries: Restore, first: Epoch) {
-        let (known, sweep) = (&mut self.known, &mut self.sweep);
-        let keys = self.states.restore(entries, first, |key, state| {
-            known.insert(key_hash(key));
-            sweep.saw(decode(state));
+        let (known, sweep, within) = (&mut self.known, &mut self.sweep, self.within);
+        let mut keys = 0;
+        self.states.restore(entries, first, |key, state, _| {
+            keys += known.add(key_hash(key), 1);
+            sweep.saw(deadline(decode(state), within));
         });
         (self.keys)(keys);
     }
 
     fn forgets(&self, time: i64, watermark: Timestamp) -> bool {
-        Timestamp(time).plus_micros(self.within) <= watermark
+        deadline(time, self.within) <= watermark
     }
 
     /// Judges the questions of an epoch, and forgets some of what can be forgotten.
@@ -175,17 +145,14 @@ impl Memory {
         let (asked, order) = sorted(bundles);
         let mut repeats: Vec<Vec<u32>> = bundles.iter().map(|_| Vec::new()).collect();
         let (mut cursor, storage) = self.states.cursor();
-        let mut updates: Vec<Update> = Vec::with_capacity(asked.len());
-        let mut change = 0;
+        // The keys whose times change, in order, with the time that was and the one that is.
+        let mut changed: Vec<(&[u8], Option<i64>, i64)> = Vec::with_capacity(asked.len());
+        let mut keys = 0;
         for group in order.chunk_by(|one, other| one.0 == other.0 && asked[one.1].key == asked[other.1].key) {
             let (hash, first) = (group[0].0, &asked[group[0].1]);
             let (key, time) = (first.key, first.question.time);
-            let remembered = if self.known.contains(hash) {
-                cursor.seek_key(&storage, key);
-                if cursor.get_key(&storage) == Some(key) { current(&mut cursor, &storage).map(decode) } else { None }
-            } else {
-                None
-            };
+            let is_known = self.known.contains(hash);
+            let remembered = if is_known { find(&mut cursor, &storage, key).map(decode) } else { None };
             let passes = remembered.is_none_or(|time| self.forgets(time, watermark));
             for &(_, repeat) in &group[usize::from(passes)..] {
                 repeats[asked[repeat].bundle].push(asked[repeat].question.row);
@@ -194,62 +161,63 @@ impl Memory {
                 continue;
             }
             if remembered.is_none() {
-                self.known.insert(hash);
-                change += 1;
+                keys += self.known.add(hash, 1);
             }
-            updates.extend(replaced(remembered, time).map(|(state, diff)| ((key.to_vec(), state), epoch, diff)));
-            self.sweep.saw(time);
+            changed.push((key, remembered, time));
+            self.sweep.saw(deadline(time, self.within));
         }
-        if self.forgets(self.sweep.oldest, watermark) {
-            let forgotten = self.sweep(asked.len(), watermark, &updates);
-            change -= i64::try_from(forgotten.len()).unwrap_or(i64::MAX);
-            updates.extend(forgotten.into_iter().map(|entry| (entry, epoch, -1)));
-            // Two runs that are sorted each.
-            updates.sort();
-        }
+        let updates = self.updates(epoch, &changed, asked.len(), watermark, &mut keys);
         self.states.insert(epoch, updates);
-        (self.keys)(change);
+        (self.keys)(keys);
         let answer = |(bundle, repeats): (&Questions, Vec<u32>)| Answer { to: bundle.from, batch: bundle.batch, repeats };
         bundles.iter().zip(repeats).filter(|(_, repeats)| !repeats.is_empty()).map(answer).collect()
     }
 
-    /// Looks at some of the states as they were before the epoch, and returns those that can be forgotten, but for those that the epoch changes.
-    fn sweep(&mut self, questions: usize, watermark: Timestamp, updates: &[Update]) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let (mut cursor, storage) = self.states.cursor();
-        cursor.seek_key(&storage, &self.sweep.from);
-        let mut forgotten = Vec::new();
-        let mut left = SWEPT_PER_EPOCH + SWEPT_PER_QUESTION * questions;
-        while let Some(key) = cursor.get_key(&storage)
-            && left > 0
-        {
-            left -= 1;
-            if let Some(state) = current(&mut cursor, &storage) {
-                let time = decode(state);
-                if !self.forgets(time, watermark) {
-                    self.sweep.oldest_passed = self.sweep.oldest_passed.min(time);
-                } else if updates.binary_search_by(|((other, _), _, _)| other[..].cmp(key)).is_err() {
-                    self.known.remove(key_hash(key));
-                    forgotten.push((key.to_vec(), state.to_vec()));
+    /// Returns what an epoch changes of the states: the times of some keys, and others that are forgotten.
+    fn updates(
+        &mut self,
+        epoch: Epoch,
+        changed: &[(&[u8], Option<i64>, i64)],
+        asked: usize,
+        watermark: Timestamp,
+        keys: &mut i64,
+    ) -> Updates {
+        let mut updates = Updates::new(epoch);
+        let mut rest = changed.iter().peekable();
+        let mut forgotten = Updates::new(epoch);
+        let (known, within) = (&mut self.known, self.within);
+        self.sweep.advance(
+            &mut self.states,
+            (asked, watermark),
+            |_, state| deadline(decode(state), within),
+            |key, state, _| {
+                if changed.binary_search_by(|(other, _, _)| (*other).cmp(key)).is_err() {
+                    *keys += known.add(key_hash(key), -1);
+                    forgotten.push(key, state, -1);
                 }
+            },
+        );
+        for (key, state, diff) in forgotten.iter() {
+            while let Some((key, old, new)) = rest.next_if(|(other, _, _)| *other < key) {
+                replace(&mut updates, key, *old, *new);
             }
-            cursor.step_key(&storage);
+            updates.push(key, state, diff);
         }
-        match cursor.get_key(&storage) {
-            Some(key) => self.sweep.from = key.to_vec(),
-            None => {
-                let oldest = std::mem::replace(&mut self.sweep.oldest_passed, i64::MAX);
-                (self.sweep.from, self.sweep.oldest) = (Vec::new(), oldest);
-            }
-        }
-        forgotten
+        rest.for_each(|(key, old, new)| replace(&mut updates, key, *old, *new));
+        updates
     }
 }
 
-/// Returns the states to take out and to put in where a key gets a new time, in their order.
-fn replaced(old: Option<i64>, new: i64) -> impl Iterator<Item = (Vec<u8>, i64)> {
+/// Returns the watermark from which on a key is forgotten that is remembered from a record with this time.
+fn deadline(time: i64, within: i64) -> Timestamp {
+    Timestamp(time).plus_micros(within)
+}
+
+/// Adds the states to take out and to put in where a key gets a new time, in their order.
+fn replace(updates: &mut Updates, key: &[u8], old: Option<i64>, new: i64) {
     let mut both = [old.map(|old| (encode(old), -1)), Some((encode(new), 1))];
     both.sort_unstable();
-    both.into_iter().flatten()
+    both.into_iter().flatten().for_each(|(state, diff)| updates.push(key, &state, diff));
 }
 
 /// Lists questions, and their hashes and places in the list in the order of keys, partitions and offsets.

@@ -23,7 +23,6 @@
 
 mod ask;
 mod judge;
-mod known;
 mod release;
 
 use std::sync::Arc;

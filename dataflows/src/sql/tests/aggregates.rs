@@ -36,12 +36,12 @@ fn over(columns: RecordBatch, aggregate: &str) -> String {
     let sql = format!("SELECT 'all' AS scope, {aggregate} AS x FROM payments GROUP BY scope");
     let plan = job(&[&sql]).unwrap_or_else(|error| panic!("{error}\n{sql}"));
     let fold = lower(&plan).folds.remove(0);
-    let types: Vec<DataType> = fold.inputs[0].keys.iter().map(|key| key.data_type.clone()).collect();
+    let types: Vec<DataType> = fold.input.keys.iter().map(|key| key.data_type.clone()).collect();
     let context = Context {
         name: String::new(),
         source: "payments".to_owned(),
         time_column: Some(0),
-        keys: fold.inputs[0].keys.clone(),
+        keys: fold.input.keys.clone(),
         key_time_bound: None,
         codec: Arc::new(KeyCodec::new(&types)),
         views: vec!["a".to_owned()],

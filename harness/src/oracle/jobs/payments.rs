@@ -26,7 +26,7 @@ pub const LOGINS: Declared = Declared {
     numbers: &["lat", "lon"],
 };
 
-const DAY: i64 = 24 * 60 * MINUTE;
+const HOUR: i64 = 60 * MINUTE;
 
 /// Fails unless the job's tables are right.
 pub fn check(client: &mut Client, payments: &Stream, logins: &Stream) {
@@ -99,23 +99,31 @@ fn bursts(client: &mut Client, payments: &Stream) {
     check_rows(client, "payment_bursts", &["window_start", "user_id"], &["window_end", "payments", "amount"], &rows);
 }
 
-/// A greatest payment of a day that is more than five deviations over the mean of the user's others, and three times that mean.
+/// Payments more than five deviations over the mean of what the user paid in the day up to the last full hour, and three times that mean.
 fn unusual_amounts(client: &mut Client, payments: &Stream) {
-    let days = Windowed::new(client, "daily_spending", payments, Window::Hop(DAY, DAY));
+    let days = Windowed::new(client, "spending", payments, Window::Hop(HOUR, 24 * HOUR));
+    let before: BTreeMap<(i64, String), Vec<f64>> = days
+        .groups(|event| Some(vec![event.expect("user_id")]))
+        .into_iter()
+        .map(|((_, end, key), events)| {
+            ((end, key[0].clone()), events.iter().filter_map(|event| event.number("amount")).collect())
+        })
+        .collect();
+    // What comes when the watermark has passed it is late, and not compared.
+    let compared = Windowed::new(client, "unusual_amounts", payments, Window::Session(0));
     let mut rows = Rows::new();
-    for ((start, end, key), events) in days.groups(|event| Some(vec![event.expect("user_id")])) {
-        let mut amounts: Vec<f64> = events.iter().filter_map(|event| event.number("amount")).collect();
-        amounts.sort_by(f64::total_cmp);
-        let greatest = amounts.pop().unwrap_or(0.0);
+    for payment in payments.events.iter().filter(|payment| !compared.is_late(payment)) {
+        let (user, hour) = (payment.expect("user_id"), payment.time.div_euclid(HOUR) * HOUR);
+        let Some((amounts, amount)) = before.get(&(hour, user.clone())).zip(payment.number("amount")) else { continue };
         let count = amounts.len() as f64;
         let mean = amounts.iter().sum::<f64>() / count;
         let deviation = (amounts.iter().map(|amount| (amount - mean).powi(2)).sum::<f64>() / count).sqrt();
-        if events.len() > 3 && greatest > mean + 5.0 * deviation && greatest > 3.0 * mean {
-            rows.insert(cells![start, key[0]], cells![end, events.len(), greatest, mean]);
+        if amounts.len() > 3 && amount > mean + 5.0 * deviation && amount > 3.0 * mean {
+            rows.insert(cells![payment.expect("payment_id")], cells![user, payment.time, amounts.len(), mean, deviation]);
         }
     }
-    let values = ["window_end", "payments", "greatest", "mean_of_others"];
-    check_rows(client, "unusual_amounts", &["window_start", "user_id"], &values, &rows);
+    let values = ["user_id", "paid_at", "payments", "mean", "deviation"];
+    check_rows(client, "unusual_amounts", &["payment_id"], &values, &rows);
 }
 
 fn failed_logins(client: &mut Client, logins: &Stream) {

@@ -1,7 +1,4 @@
-//! Gathers rows of one side of a join by their keys, on this worker, before anything is exchanged: filters them, takes out what is late, and packs
-//! the columns that are needed.
-//!
-//! What leaves is a [`Partial`] for each key, whose state holds the rows of this side alone.
+//! Gathers rows of one side of a join for the workers that keep their keys: filters them, takes out what is late, and packs the columns that are needed.
 
 use std::sync::Arc;
 
@@ -9,15 +6,15 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 use datafusion_common::Result;
 use freshet_model::{Batch, LateEvent, Timestamp};
-use smallvec::smallvec;
 
+use super::super::part::{Part, json};
+use super::super::partial::Sum;
 use super::packing::Packing;
-use super::part::{Part, json};
-use super::partial::Sum;
-use crate::changes::{Counts, Partial, Side};
-use crate::keys::{Interner, KeyCodec};
+use super::{Bundle, place};
+use crate::changes::{Counts, Side};
+use crate::keys::{KeyCodec, worker_of};
 use crate::plan::JoinSide;
-use crate::state::{Bytes, JoinRow, JoinRule, Joined, Slot, State};
+use crate::state::{JoinRow, JoinRule};
 
 /// What gathering the rows of a side needs to know, fixed for the run.
 pub struct Gathering {
@@ -37,13 +34,15 @@ pub struct Gathering {
     pub codec: KeyCodec,
     /// Packs the columns.
     pub packing: Packing,
+    /// The number of workers.
+    pub peers: usize,
 }
 
 /// The rows of one epoch.
 pub struct Gather {
     gathering: Arc<Gathering>,
-    keys: Interner,
-    states: Vec<Joined>,
+    /// For each worker, the rows whose keys it keeps.
+    bundles: Vec<Bundle>,
     counts: Counts,
     sides: Vec<Side>,
     /// Whether what is read are records, which are accounted for, and not another view's rows.
@@ -76,7 +75,8 @@ impl Gather {
     #[must_use]
     pub fn new(gathering: Arc<Gathering>) -> Gather {
         let counts = Counts { view: gathering.view, ..Counts::default() };
-        Gather { gathering, keys: Interner::default(), states: Vec::new(), counts, sides: Vec::new(), accounts: false }
+        let bundles = (0..gathering.peers as u64).map(|to| Bundle { to, ..Bundle::default() }).collect();
+        Gather { gathering, bundles, counts, sides: Vec::new(), accounts: false }
     }
 
     fn take_part(&mut self, part: &Part<'_>) {
@@ -115,15 +115,18 @@ impl Gather {
                     }
                 };
             self.counts.counted += 1;
-            let number = self.keys.intern(&keys, row) as usize;
-            self.states.resize_with(self.keys.len(), Joined::default);
+            let hash = keys.hash(row);
+            let Bundle { bytes, rows, .. } = &mut self.bundles[worker_of(hash, gathering.peers) as usize];
             let weight = part.weights.map_or(1, |weights| weights[row]);
-            self.states[number].push(gathering.number, JoinRow { time, lone, row: Bytes::from(packed.row(row)), weight });
+            place::write(&keys, (row, hash), gathering.number, &JoinRow { time, lone, row: packed.row(row), weight }, bytes);
+            rows.push((bytes.len(), weight));
         }
     }
 }
 
 impl Sum for Gather {
+    type Out = Bundle;
+
     fn take(&mut self, batch: &Batch, watermark: Timestamp) {
         self.accounts = true;
         let (columns, partition) = (batch.columns.clone(), batch.partition);
@@ -135,15 +138,9 @@ impl Sum for Gather {
         self.take_part(&Part { columns, offsets: &offsets, weights: Some(weights), partition: -1, watermark: Timestamp::MIN });
     }
 
-    fn finish(mut self) -> (impl Iterator<Item = Partial>, Vec<Side>) {
+    fn finish(mut self) -> (impl Iterator<Item = Bundle>, Vec<Side>) {
         self.sides.extend(self.accounts.then_some(Side::Counted(self.counts)));
-        let keys = self.keys;
-        let partials = self.states.into_iter().enumerate().filter_map(move |(number, mut joined)| {
-            joined.sort();
-            let state = State(smallvec![Slot::Join(joined)]);
-            (!state.is_empty()).then(|| Partial { key: keys.key(number).to_vec(), state })
-        });
-        (partials, self.sides)
+        (self.bundles.into_iter().filter(|bundle| !bundle.rows.is_empty()), self.sides)
     }
 }
 

@@ -7,13 +7,12 @@ use arrow::datatypes::{Field, Schema};
 
 use crate::keys::{PackedRows, RowCodec};
 use crate::plan::Expression;
-use crate::state::Bytes;
 
 /// Packs columns into bytes.
 pub struct Packing {
     codec: RowCodec,
     /// The row that stands where the side has none.
-    null: Bytes,
+    null: Vec<u8>,
 }
 
 impl Packing {
@@ -23,7 +22,7 @@ impl Packing {
         let fields: Vec<Field> = columns.iter().map(|column| Field::new(&column.text, column.data_type.clone(), true)).collect();
         let codec = RowCodec::new(Arc::new(Schema::new(fields)));
         let nulls: Vec<ArrayRef> = columns.iter().map(|column| new_null_array(&column.data_type, 1)).collect();
-        let null = Bytes::from(codec.pack(&nulls).row(0));
+        let null = codec.pack(&nulls).row(0).to_vec();
         Packing { codec, null }
     }
 
@@ -32,7 +31,7 @@ impl Packing {
     }
 
     /// Unpacks rows, with NULL in all columns of those that are not there.
-    pub(super) fn unpack<'a>(&'a self, rows: impl Iterator<Item = Option<&'a Bytes>>) -> Vec<ArrayRef> {
-        self.codec.unpack(rows.map(|row| &**row.unwrap_or(&self.null))).columns().to_vec()
+    pub(super) fn unpack<'a>(&'a self, rows: impl Iterator<Item = Option<&'a [u8]>>) -> Vec<ArrayRef> {
+        self.codec.unpack(rows.map(|row| row.unwrap_or(&self.null))).columns().to_vec()
     }
 }

@@ -1,0 +1,246 @@
+//! Keeps the rows of both sides, and finds partners for those that come.
+
+use std::collections::BTreeMap;
+
+use differential_dataflow::trace::Cursor;
+use freshet_model::{Epoch, Timestamp};
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::{Scope, Stream};
+
+use super::super::begin_at;
+use super::super::course::Course;
+use super::super::known::Known;
+use super::super::partial::Announcement;
+use super::super::states::{StateCursor, States, current};
+use super::super::sweep::Sweep;
+use super::Bundle;
+use super::pairs::PairMaker;
+use super::place::{self, Place};
+use crate::arrangement::{StateBatch, Updates};
+use crate::changes::{Delta, Side};
+use crate::epochs::Seal;
+use crate::keys::key_hash;
+use crate::saving::{Keeps, OpenSave, Restore};
+use crate::state::{JoinKind, JoinRule, Joined};
+
+/// The streams of a join.
+pub struct Matched<'s> {
+    /// Rows of the view.
+    pub deltas: Stream<'s, Epoch, Vec<Delta>>,
+    /// Rows that have no value.
+    pub sides: Stream<'s, Epoch, Vec<Side>>,
+    /// Holds nothing: its frontier says of which epochs checkpoints have been saved.
+    pub saved: Stream<'s, Epoch, Vec<()>>,
+}
+
+/// What a join needs from outside.
+pub struct Options {
+    /// Name, for people.
+    pub name: String,
+    /// Which rows are partners, and for how long they are kept.
+    pub rule: JoinRule,
+    /// The first watermark.
+    pub begin: Announcement,
+    /// Told by how much the number of keys changes.
+    pub keys: Box<dyn Fn(i64)>,
+    /// The rows that an earlier run saved of this worker's keys, in their order.
+    pub restore: Restore,
+    /// Where rows are saved.
+    pub save: OpenSave,
+}
+
+/// Builds the join of bundles of either side.
+pub fn join<'s>(
+    scope: Scope<'s, Epoch>,
+    options: Options,
+    maker: PairMaker,
+    bundles: Stream<'s, Epoch, Vec<Bundle>>,
+    seals: Stream<'s, Epoch, Vec<Seal>>,
+) -> Matched<'s> {
+    let mut builder = OperatorBuilder::new(format!("Join {}", options.name), scope);
+    let mut bundles = builder.new_input(bundles, Exchange::new(|bundle: &Bundle| bundle.to));
+    let mut seals = builder.new_input(seals, Pipeline);
+    let (deltas_out, deltas) = builder.new_output();
+    let (sides_out, sides) = builder.new_output();
+    let (_saved_out, saved) = builder.new_output::<Vec<()>>();
+    let mut deltas_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<Delta>>>::from(deltas_out);
+    let mut sides_out = OutputBuilder::<_, CapacityContainerBuilder<Vec<Side>>>::from(sides_out);
+
+    let info = builder.operator_info();
+    let first = options.begin.epoch;
+    let states = States::new(scope, info.clone(), Keeps::Counts);
+    let mut course = Course::new(scope, &info, options.begin, (options.save, states.keeps()));
+    let mut rows =
+        Rows { rule: options.rule, maker, states, known: Known::default(), sweep: Sweep::default(), keys: options.keys };
+    rows.restore(options.restore, first);
+
+    builder.build(move |capabilities| {
+        let mut capabilities = begin_at::<3>(capabilities, first);
+        let mut brought: BTreeMap<Epoch, Vec<Bundle>> = BTreeMap::new();
+        move |frontiers| {
+            seals.for_each(|time, seals| course.take(*time.time(), seals.drain(..)));
+            bundles.for_each(|time, bundles| brought.entry(*time.time()).or_default().append(bundles));
+            let Some(held) = &mut capabilities else { return };
+            let (mut deltas_out, mut sides_out) = (deltas_out.activate(), sides_out.activate());
+            while let Some((epoch, watermark)) = course.due(&frontiers[0]) {
+                let (mut deltas, mut sides) = rows.process(epoch, &brought.remove(&epoch).unwrap_or_default(), watermark);
+                deltas_out.session(&held[0]).give_container(&mut deltas);
+                sides_out.session(&held[1]).give_container(&mut sides);
+                let next = course.advance(&mut rows.states);
+                held[..2].iter_mut().for_each(|capability| capability.downgrade(&next));
+            }
+            held[2].downgrade(&course.rest(&mut rows.states));
+            if course.is_over(&frontiers[0], &frontiers[1]) {
+                capabilities = None;
+            }
+        }
+    });
+    Matched { deltas, sides, saved }
+}
+
+/// The rows of both sides.
+struct Rows {
+    rule: JoinRule,
+    maker: PairMaker,
+    states: States,
+    /// The hashes of all keys in `states`.
+    known: Known,
+    sweep: Sweep,
+    /// Told by how much the number of keys changes.
+    keys: Box<dyn Fn(i64)>,
+}
+
+impl Rows {
+    /// Takes in the rows of an earlier run.
+    fn restore(&mut self, entries: Restore, first: Epoch) {
+        let (known, sweep, rule) = (&mut self.known, &mut self.sweep, self.rule);
+        let mut keys = 0;
+        self.states.restore(entries, first, |bytes, _, count| {
+            keys += known.add(key_hash(bytes), count);
+            sweep.saw(deadline(rule, bytes));
+        });
+        (self.keys)(keys);
+    }
+
+    /// Takes in what an epoch brings, forgets some of what can be forgotten, and returns what changes of the result.
+    fn process(&mut self, epoch: Epoch, bundles: &[Bundle], watermark: Timestamp) -> (Vec<Delta>, Vec<Side>) {
+        let brought = sorted(bundles);
+        let (mut cursor, storage) = self.states.cursor();
+        let (mut pairs, mut keys) = (Vec::new(), 0);
+        let (mut new, mut old) = (Joined::default(), Joined::default());
+        let mut start = Vec::new();
+        for group in brought.chunk_by(|one, other| place::read(one.0, 0).key == place::read(other.0, 0).key) {
+            new.clear();
+            old.clear();
+            for &(bytes, weight) in group {
+                let Place { side, row, .. } = place::read(bytes, weight);
+                new.sides[side].push(row);
+                self.sweep.saw(self.rule.deadline(side, row.time));
+            }
+            let key = place::read(group[0].0, 0).key;
+            let hash = key_hash(key);
+            if self.known.contains(hash) {
+                look_up(&mut cursor, &storage, key, &new, self.rule, &mut old, &mut start);
+            }
+            old.changes(&new, self.rule, &mut pairs);
+            keys += self.known.add(hash, group.iter().map(|(_, weight)| weight).sum());
+        }
+        let (mut deltas, mut sides) = (Vec::new(), Vec::new());
+        self.maker.make(&pairs, &mut deltas, &mut sides);
+        let updates = self.updates(epoch, &brought, watermark, &mut keys);
+        self.states.insert(epoch, updates);
+        (self.keys)(keys);
+        (deltas, sides)
+    }
+
+    /// Returns what an epoch changes of the rows: those that it brings, and others that are forgotten.
+    fn updates(&mut self, epoch: Epoch, brought: &[(&[u8], i64)], watermark: Timestamp, keys: &mut i64) -> Updates {
+        let mut forgotten = Updates::new(epoch);
+        let (known, rule) = (&mut self.known, self.rule);
+        self.sweep.advance(
+            &mut self.states,
+            (brought.len(), watermark),
+            |bytes, _| deadline(rule, bytes),
+            |bytes, _, count| {
+                if brought.binary_search_by(|(other, _)| (*other).cmp(bytes)).is_err() {
+                    *keys += known.add(key_hash(bytes), -count);
+                    forgotten.push(bytes, &[], -count);
+                }
+            },
+        );
+        let mut updates = Updates::new(epoch);
+        let mut rest = brought.iter().peekable();
+        for (bytes, value, diff) in forgotten.iter() {
+            while let Some((brought, weight)) = rest.next_if(|(other, _)| *other < bytes) {
+                updates.push(brought, &[], *weight);
+            }
+            updates.push(bytes, value, diff);
+        }
+        rest.for_each(|(brought, weight)| updates.push(brought, &[], *weight));
+        updates
+    }
+}
+
+fn deadline(rule: JoinRule, bytes: &[u8]) -> Timestamp {
+    let Place { side, row, .. } = place::read(bytes, 0);
+    rule.deadline(side, row.time)
+}
+
+/// Reads the rows of a key that `new` ones may have something to do with.
+fn look_up<'a>(
+    cursor: &mut StateCursor,
+    storage: &'a Vec<StateBatch>,
+    key: &[u8],
+    new: &Joined<'a>,
+    rule: JoinRule,
+    old: &mut Joined<'a>,
+    start: &mut Vec<u8>,
+) {
+    for side in [0, 1] {
+        let times = if rule.kind == JoinKind::Inner { new.near(1 - side, rule) } else { Some((i64::MIN, i64::MAX)) };
+        let Some((low, high)) = times else { continue };
+        place::write_start(key, side, low, start);
+        cursor.seek_key(storage, start);
+        while let Some(bytes) = cursor.get_key(storage)
+            && bytes.starts_with(key)
+        {
+            let mut place = place::read(bytes, 0);
+            if place.side != side || place.row.time > high {
+                break;
+            }
+            if let Some((_, count)) = current(cursor, storage) {
+                place.row.weight = count;
+                old.sides[side].push(place.row);
+            }
+            cursor.step_key(storage);
+        }
+    }
+}
+
+/// Lists the rows of all bundles in their order, and adds up equal ones.
+fn sorted(bundles: &[Bundle]) -> Vec<(&[u8], i64)> {
+    let mut rows = Vec::with_capacity(bundles.iter().map(|bundle| bundle.rows.len()).sum());
+    for bundle in bundles {
+        let mut start = 0;
+        for &(end, weight) in &bundle.rows {
+            rows.push((&bundle.bytes[start..end], weight));
+            start = end;
+        }
+    }
+    // By hashes first: a row is too far away to be asked each time.
+    let mut order: Vec<(u64, usize)> = rows.iter().enumerate().map(|(at, (bytes, _))| (key_hash(bytes), at)).collect();
+    order.sort_unstable_by(|one, other| one.0.cmp(&other.0).then_with(|| rows[one.1].0.cmp(rows[other.1].0)));
+    let mut sorted: Vec<(&[u8], i64)> = Vec::with_capacity(rows.len());
+    for (_, at) in order {
+        let (bytes, weight) = rows[at];
+        match sorted.last_mut() {
+            Some((last, sum)) if *last == bytes => *sum += weight,
+            _ => sorted.push((bytes, weight)),
+        }
+    }
+    sorted.retain(|(_, weight)| *weight != 0);
+    sorted
+}
