@@ -1,15 +1,15 @@
 //! The arrangements that hold the state of folds: differential spines whose keys and values are bytes.
 //!
 //! A key's state is one value with a count of one; an epoch that changes it takes the old value back and puts the new one in. So an
-//! arrangement is a differential collection like any other: it compacts, it can be read as of an epoch, and it can be shared.
+//! arrangement is a differential collection like any other: it compacts, it can be read as of an epoch, and it can be shared. A join has an entry for each row instead, whose count says how often it is there.
 //! Keys and values lie end to end in one buffer for each batch, where a vector of vectors would allocate for each.
 
+use std::cmp::Ordering;
 use std::rc::Rc;
 
 use differential_dataflow::trace::implementations::ord_neu::{OrdValBatch, OrdValBuilder};
 use differential_dataflow::trace::implementations::spine_fueled::Spine;
 use differential_dataflow::trace::implementations::{BatchContainer, BuilderInput, OffsetList};
-use differential_dataflow::trace::rc_blanket_impls::RcBuilder;
 use differential_dataflow::trace::{Builder, Description};
 use freshet_model::Epoch;
 use timely::container::{DrainContainer, PushInto};
@@ -18,8 +18,6 @@ type Layout = (ByteList, ByteList, Vec<Epoch>, Vec<i64>, OffsetList);
 
 /// A sorted run of updates.
 pub(crate) type StateBatch = Rc<OrdValBatch<Layout>>;
-/// Builds runs.
-pub(crate) type StateBuilder = RcBuilder<OrdValBuilder<Layout, Updates>>;
 /// The runs of an arrangement, merged as they come.
 pub(crate) type StateSpine = Spine<StateBatch>;
 
@@ -50,24 +48,74 @@ impl Updates {
         all.map(|(key, value, _, diff)| (key, value, diff))
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.items.is_empty()
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.items.clear();
     }
 
     pub(crate) fn len(&self) -> usize {
         self.items.len()
     }
 
-    /// Makes a run of them.
+    /// Returns the number of bytes of keys and values.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+}
+
+/// Updates handed to a builder at once: so few that they stay in the processor's cache.
+const UPDATES_AT_ONCE: usize = 512;
+
+/// A run while it is built, in the order of keys and values.
+pub(crate) struct Run {
+    builder: OrdValBuilder<Layout, Updates>,
+    waiting: Updates,
+    is_empty: bool,
+}
+
+impl Run {
+    /// Begins a run of so many updates in an epoch, whose keys and whose values have so many bytes.
     ///
-    /// Its bytes are reserved at once: a buffer that doubles as it grows is copied again and again, which took a quarter of a join's time.
-    pub(crate) fn build(mut self, description: Description<Epoch>) -> StateBatch {
-        let count = self.items.len();
+    /// A buffer that doubles as it grows is copied again and again, which took a quarter of a join's time.
+    pub(crate) fn with_capacity(epoch: Epoch, count: usize, (keys, values): (usize, usize)) -> Run {
         let mut builder = OrdValBuilder::<Layout, Updates>::with_capacity(count, count, count);
-        builder.result.keys.bytes.reserve_exact(self.items.iter().map(|(key, _, _)| key).sum());
-        builder.result.vals.vals.bytes.reserve_exact(self.items.iter().map(|(_, value, _)| value).sum());
-        builder.push(&mut self);
-        Rc::new(builder.done(description))
+        builder.result.keys.bytes.reserve_exact(keys);
+        builder.result.vals.vals.bytes.reserve_exact(values);
+        Run { builder, waiting: Updates::new(epoch), is_empty: true }
+    }
+
+    /// Adds an update behind all others.
+    pub(crate) fn push(&mut self, key: &[u8], value: &[u8], diff: i64) {
+        self.waiting.push(key, value, diff);
+        if self.waiting.len() == UPDATES_AT_ONCE {
+            self.hand_over();
+        }
+    }
+
+    fn hand_over(&mut self) {
+        self.is_empty &= self.waiting.is_empty();
+        self.builder.push(&mut self.waiting);
+        self.waiting.clear();
+    }
+
+    /// Completes the run; `None` if there is nothing in it.
+    pub(crate) fn done(mut self, description: Description<Epoch>) -> Option<StateBatch> {
+        self.hand_over();
+        (!self.is_empty).then(|| Rc::new(self.builder.done(description)))
+    }
+}
+
+impl From<Updates> for Run {
+    fn from(mut updates: Updates) -> Run {
+        let lengths = updates.items.iter().fold((0, 0), |(keys, values), (key, value, _)| (keys + key, values + value));
+        let mut run = Run::with_capacity(updates.epoch, updates.len(), lengths);
+        run.builder.push(&mut updates);
+        run.is_empty = updates.is_empty();
+        run
     }
 }
 
@@ -109,18 +157,37 @@ impl BuilderInput<ByteList, ByteList> for Updates {
         item
     }
 
-    fn key_eq(this: &&[u8], other: &[u8]) -> bool {
-        *this == other
+    fn key_eq(this: &&[u8], other: Piece<'_>) -> bool {
+        *this == other.0
     }
 
-    fn val_eq(this: &&[u8], other: &[u8]) -> bool {
-        *this == other
+    fn val_eq(this: &&[u8], other: Piece<'_>) -> bool {
+        *this == other.0
     }
 
     fn key_val_upd_counts(chain: &[Updates]) -> (usize, usize, usize) {
         // Upper bounds, which only reserve room.
         let count = chain.iter().map(Updates::len).sum();
         (count, count, count)
+    }
+}
+
+/// A string of a list. Most begin with a hash, so that nearly all comparisons end with their first eight bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Piece<'a>(pub(crate) &'a [u8]);
+
+impl Ord for Piece<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self.0.first_chunk(), other.0.first_chunk()) {
+            (Some(one), Some(two)) if one != two => u64::from_be_bytes(*one).cmp(&u64::from_be_bytes(*two)),
+            _ => self.0.cmp(other.0),
+        }
+    }
+}
+
+impl PartialOrd for Piece<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
@@ -133,25 +200,25 @@ pub(crate) struct ByteList {
 
 impl PushInto<&[u8]> for ByteList {
     fn push_into(&mut self, item: &[u8]) {
-        self.push_ref(item);
+        self.push_ref(Piece(item));
     }
 }
 
 impl BatchContainer for ByteList {
     type Owned = Vec<u8>;
-    type ReadItem<'a> = &'a [u8];
+    type ReadItem<'a> = Piece<'a>;
 
-    fn into_owned(item: &[u8]) -> Vec<u8> {
-        item.to_vec()
+    fn into_owned(item: Piece<'_>) -> Vec<u8> {
+        item.0.to_vec()
     }
 
-    fn push_ref(&mut self, item: &[u8]) {
-        self.bytes.extend_from_slice(item);
+    fn push_ref(&mut self, item: Piece<'_>) {
+        self.bytes.extend_from_slice(item.0);
         self.ends.push(self.bytes.len());
     }
 
     fn push_own(&mut self, item: &Vec<u8>) {
-        self.push_ref(item);
+        self.push_ref(Piece(item));
     }
 
     fn clear(&mut self) {
@@ -170,16 +237,30 @@ impl BatchContainer for ByteList {
         }
     }
 
-    fn reborrow<'b, 'a: 'b>(item: &'a [u8]) -> &'b [u8] {
+    fn reborrow<'b, 'a: 'b>(item: Piece<'a>) -> Piece<'b> {
         item
     }
 
-    fn index(&self, index: usize) -> &[u8] {
+    fn index(&self, index: usize) -> Piece<'_> {
         let start = if index == 0 { 0 } else { self.ends[index - 1] };
-        &self.bytes[start..self.ends[index]]
+        Piece(&self.bytes[start..self.ends[index]])
     }
 
     fn len(&self) -> usize {
         self.ends.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn pieces_are_in_the_order_of_their_bytes(one in prop::collection::vec(0u8..3, 0..12), two in prop::collection::vec(0u8..3, 0..12)) {
+            prop_assert_eq!(Piece(&one).cmp(&Piece(&two)), one.cmp(&two));
+        }
     }
 }

@@ -53,8 +53,8 @@ use crate::state::State;
 /// What one worker takes of one source in one epoch.
 const MAX_EPOCH_BYTES: usize = 64 << 20;
 
-/// The same where a sink holds an epoch's rows until it has written them.
-const MAX_APPENDED_EPOCH_BYTES: usize = 16 << 20;
+/// The same where an epoch's rows are held as they are, and not what they add up to: by a join, or by a sink until it has written them.
+const MAX_EPOCH_BYTES_OF_ROWS: usize = 16 << 20;
 
 /// Opens one worker's part of a connector, given the means to wake its operator.
 pub type Open<T> = Box<dyn FnOnce(SyncActivator) -> T>;
@@ -154,8 +154,8 @@ pub fn build(scope: Scope<'_, Epoch>, lowered: &Lowered, wiring: Wiring) {
         keys: wiring.keys,
     };
     let holds_rows = |table: &TableOutlet| table.tables.iter().any(|&input| graph.plan.is_append_only(input));
-    let appends_rows = !wiring.appends.is_empty() || wiring.tables.iter().any(holds_rows);
-    let max_bytes = if appends_rows { MAX_APPENDED_EPOCH_BYTES } else { MAX_EPOCH_BYTES };
+    let has_rows = !wiring.appends.is_empty() || !lowered.joins.is_empty() || wiring.tables.iter().any(holds_rows);
+    let max_bytes = if has_rows { MAX_EPOCH_BYTES_OF_ROWS } else { MAX_EPOCH_BYTES };
     let reports =
         wiring.sources.into_iter().enumerate().map(|(index, open)| graph.source(index, max_bytes, open)).collect::<Vec<_>>();
     scope.concatenate(reports).connect_loop(report_loop);

@@ -1,8 +1,7 @@
 //! Gathers the epochs that wait for a table sink into one commit: of a key's many changes only the last is written.
 
-use std::collections::HashMap;
-
 use freshet_model::{Commit, Epoch, Rejects, Timestamp, ViewChanges};
+use hashbrown::HashMap;
 
 use crate::appending::Appending;
 use crate::changes::{Delta, Side};
@@ -127,10 +126,14 @@ impl Changing {
         if self.changed.is_empty() {
             return None;
         }
-        let mut changed: Vec<_> = self.changed.drain().collect();
-        changed.sort_unstable();
-        let upserts = self.row_codec.unpack(changed.iter().filter_map(|(_, row)| row.as_deref()));
-        let deletes = self.key_codec.unpack(changed.iter().filter(|(_, row)| row.is_none()).map(|(key, _)| key.as_slice()));
+        let changed: Vec<_> = self.changed.drain().collect();
+        // By the keys' first bytes where these differ: a key is too far away to be asked each time.
+        let start = |key: &[u8]| (0..8).fold(0, |start, at| start << 8 | u64::from(key.get(at).copied().unwrap_or_default()));
+        let mut order: Vec<_> = changed.iter().enumerate().map(|(at, (key, _))| (start(key), at)).collect();
+        order.sort_unstable_by(|one, other| one.0.cmp(&other.0).then_with(|| changed[one.1].0.cmp(&changed[other.1].0)));
+        let changed = || order.iter().map(|(_, at)| &changed[*at]);
+        let upserts = self.row_codec.unpack(changed().filter_map(|(_, row)| row.as_deref()));
+        let deletes = self.key_codec.unpack(changed().filter(|(_, row)| row.is_none()).map(|(key, _)| key.as_slice()));
         Some(ViewChanges { view: index, upserts, deletes })
     }
 }

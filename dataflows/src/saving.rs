@@ -11,7 +11,7 @@ use differential_dataflow::trace::{Cursor, Navigable};
 use freshet_model::Epoch;
 use timely::scheduling::{Activator, SyncActivator};
 
-use crate::arrangement::StateBatch;
+use crate::arrangement::{Piece, StateBatch};
 
 /// So much is copied in one turn: a fraction of a millisecond's work.
 const TURN_BYTES: usize = 256 << 10;
@@ -163,9 +163,9 @@ impl Saving {
 fn copy(cursor: &mut StateCursor, storage: &Vec<StateBatch>, keeps: Keeps) -> States {
     let mut states = States::default();
     while states.bytes.len() < TURN_BYTES
-        && let Some(key) = cursor.get_key(storage)
+        && let Some(Piece(key)) = cursor.get_key(storage)
     {
-        while let Some(value) = cursor.get_val(storage) {
+        while let Some(Piece(value)) = cursor.get_val(storage) {
             let mut count = 0;
             cursor.map_times(storage, |_, diff| count += diff);
             if count != 0 {

@@ -5,17 +5,14 @@
 
 use differential_dataflow::operators::arrange::{TraceAgent, TraceWriter};
 use differential_dataflow::trace::cursor::CursorList;
-use differential_dataflow::trace::{Builder, Cursor, Description, Navigable, Trace, TraceReader};
+use differential_dataflow::trace::{Cursor, Description, Navigable, Trace, TraceReader};
 use freshet_model::Epoch;
 use timely::dataflow::Scope;
 use timely::dataflow::operators::generic::OperatorInfo;
 use timely::progress::Antichain;
 
-use crate::arrangement::{StateBatch, StateBuilder, StateSpine, Updates};
+use crate::arrangement::{Piece, Run, StateBatch, StateSpine};
 use crate::saving::{Keeps, Restore};
-
-/// So many states are put into an arrangement at once while it is restored.
-const RESTORED_AT_ONCE: usize = 4096;
 
 /// Walks through states in the order of their keys.
 pub(super) type StateCursor = CursorList<<StateBatch as Navigable>::Cursor>;
@@ -42,23 +39,18 @@ impl States {
 
     /// Takes in the states that an earlier run saved, shows the key, value and count of each, and returns their number.
     pub(super) fn restore(&mut self, entries: Restore, first: Epoch, mut show: impl FnMut(&[u8], &[u8], i64)) -> i64 {
-        let mut builder = StateBuilder::with_capacity(0, 0, 0);
         let before = first.saturating_sub(1);
-        let mut chunk = Updates::new(before);
+        let mut run = Run::with_capacity(before, 0, (0, 0));
         let mut keys = 0;
         for (key, saved) in entries {
             let (value, count) = self.keeps.restored(&saved);
             show(&key, value, count);
             keys += 1;
-            chunk.push(&key, value, count);
-            if chunk.len() == RESTORED_AT_ONCE {
-                builder.push(&mut std::mem::replace(&mut chunk, Updates::new(before)));
-            }
+            run.push(&key, value, count);
         }
-        if keys > 0 {
-            builder.push(&mut chunk);
-            let [lower, upper, since] = [0, first, 0].map(Antichain::from_elem);
-            self.writer.insert(builder.done(Description::new(lower, upper, since)), Some(before));
+        let [lower, upper, since] = [0, first, 0].map(Antichain::from_elem);
+        if let Some(batch) = run.done(Description::new(lower, upper, since)) {
+            self.writer.insert(batch, Some(before));
         }
         keys
     }
@@ -68,15 +60,14 @@ impl States {
         self.reader.cursor()
     }
 
-    /// Adds the updates of an epoch, sorted by key and value.
-    pub(super) fn insert(&mut self, epoch: Epoch, updates: Updates) {
-        if updates.is_empty() {
-            return;
-        }
+    /// Adds the updates of an epoch.
+    pub(super) fn insert(&mut self, epoch: Epoch, updates: impl Into<Run>) {
         let mut upper = Antichain::new();
         self.reader.read_upper(&mut upper);
         let description = Description::new(upper, Antichain::from_elem(epoch + 1), Antichain::from_elem(0));
-        self.writer.insert(updates.build(description), Some(epoch));
+        if let Some(batch) = updates.into().done(description) {
+            self.writer.insert(batch, Some(epoch));
+        }
     }
 
     /// Lets the arrangement forget how it came to hold what it holds before `next`.
@@ -91,7 +82,7 @@ impl States {
 
 /// Returns the value that a cursor's key has now, and how often.
 pub(super) fn current<'a>(cursor: &mut StateCursor, storage: &'a Vec<StateBatch>) -> Option<(&'a [u8], i64)> {
-    while let Some(value) = cursor.get_val(storage) {
+    while let Some(Piece(value)) = cursor.get_val(storage) {
         let mut count = 0;
         cursor.map_times(storage, |_, diff| count += diff);
         if count != 0 {
@@ -104,7 +95,7 @@ pub(super) fn current<'a>(cursor: &mut StateCursor, storage: &'a Vec<StateBatch>
 
 /// Returns the value of a key, looking for it from where the cursor stands.
 pub(super) fn find<'a>(cursor: &mut StateCursor, storage: &'a Vec<StateBatch>, key: &[u8]) -> Option<&'a [u8]> {
-    cursor.seek_key(storage, key);
-    let (value, _) = if cursor.get_key(storage) == Some(key) { current(cursor, storage)? } else { return None };
+    cursor.seek_key(storage, Piece(key));
+    let (value, _) = if cursor.get_key(storage) == Some(Piece(key)) { current(cursor, storage)? } else { return None };
     Some(value)
 }

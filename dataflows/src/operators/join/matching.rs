@@ -19,7 +19,7 @@ use super::super::sweep::Sweep;
 use super::Bundle;
 use super::pairs::PairMaker;
 use super::place::{self, Place};
-use crate::arrangement::{StateBatch, Updates};
+use crate::arrangement::{Piece, Run, StateBatch, Updates};
 use crate::changes::{Delta, Side};
 use crate::epochs::Seal;
 use crate::keys::key_hash;
@@ -132,7 +132,9 @@ impl Rows {
         let (mut pairs, mut keys) = (Vec::new(), 0);
         let (mut new, mut old) = (Joined::default(), Joined::default());
         let mut start = Vec::new();
-        for group in brought.chunk_by(|one, other| place::read(one.0, 0).key == place::read(other.0, 0).key) {
+        let have_one_key =
+            |one: &[u8], other: &[u8]| key_hash(one) == key_hash(other) && place::read(one, 0).key == place::read(other, 0).key;
+        for group in brought.chunk_by(|one, other| have_one_key(one.0, other.0)) {
             new.clear();
             old.clear();
             for &(bytes, weight) in group {
@@ -150,37 +152,42 @@ impl Rows {
         }
         let (mut deltas, mut sides) = (Vec::new(), Vec::new());
         self.maker.make(&pairs, &mut deltas, &mut sides);
-        let updates = self.updates(epoch, &brought, watermark, &mut keys);
-        self.states.insert(epoch, updates);
+        self.update(epoch, &brought, watermark, &mut keys);
         (self.keys)(keys);
         (deltas, sides)
     }
 
-    /// Returns what an epoch changes of the rows: those that it brings, and others that are forgotten.
-    fn updates(&mut self, epoch: Epoch, brought: &[(&[u8], i64)], watermark: Timestamp, keys: &mut i64) -> Updates {
+    /// Adds the rows that an epoch brings, and takes out others that are forgotten.
+    fn update(&mut self, epoch: Epoch, brought: &[(&[u8], i64)], watermark: Timestamp, keys: &mut i64) {
         let mut forgotten = Updates::new(epoch);
         let (known, rule) = (&mut self.known, self.rule);
+        let mut rest = None;
         self.sweep.advance(
             &mut self.states,
             (brought.len(), watermark),
             |bytes, _| deadline(rule, bytes),
             |bytes, _, count| {
-                if brought.binary_search_by(|(other, _)| (*other).cmp(bytes)).is_err() {
+                // Rows come in order: what was brought is looked through once.
+                let rest = rest.get_or_insert_with(|| &brought[brought.partition_point(|(other, _)| *other < bytes)..]);
+                let passed = rest.iter().take_while(|(other, _)| *other < bytes).count();
+                *rest = &rest[passed..];
+                if rest.first().is_none_or(|(other, _)| *other != bytes) {
                     *keys += known.add(key_hash(bytes), -count);
                     forgotten.push(bytes, &[], -count);
                 }
             },
         );
-        let mut updates = Updates::new(epoch);
+        let bytes = brought.iter().map(|(bytes, _)| bytes.len()).sum::<usize>() + forgotten.bytes();
+        let mut run = Run::with_capacity(epoch, brought.len() + forgotten.len(), (bytes, 0));
         let mut rest = brought.iter().peekable();
         for (bytes, value, diff) in forgotten.iter() {
             while let Some((brought, weight)) = rest.next_if(|(other, _)| *other < bytes) {
-                updates.push(brought, &[], *weight);
+                run.push(brought, &[], *weight);
             }
-            updates.push(bytes, value, diff);
+            run.push(bytes, value, diff);
         }
-        rest.for_each(|(brought, weight)| updates.push(brought, &[], *weight));
-        updates
+        rest.for_each(|(brought, weight)| run.push(brought, &[], *weight));
+        self.states.insert(epoch, run);
     }
 }
 
@@ -203,8 +210,8 @@ fn look_up<'a>(
         let times = if rule.kind == JoinKind::Inner { new.near(1 - side, rule) } else { Some((i64::MIN, i64::MAX)) };
         let Some((low, high)) = times else { continue };
         place::write_start(key, side, low, start);
-        cursor.seek_key(storage, start);
-        while let Some(bytes) = cursor.get_key(storage)
+        cursor.seek_key(storage, Piece(start));
+        while let Some(Piece(bytes)) = cursor.get_key(storage)
             && bytes.starts_with(key)
         {
             let mut place = place::read(bytes, 0);
