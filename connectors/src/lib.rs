@@ -172,6 +172,9 @@ pub trait Reader: Send {
     /// # Errors
     /// Data are lost or the system refuses for good. A broker that is merely away is waited for.
     fn read(&mut self, max_records: usize, wait: Duration, out: &mut Vec<Batch>) -> Result<(), Error>;
+
+    /// Tells whether nothing more will come: a bounded run has read each partition to its bound.
+    fn is_finished(&self) -> bool;
 }
 
 /// A place that holds views as keyed tables.

@@ -14,7 +14,7 @@ use differential_dataflow::trace::{Builder, Description};
 use freshet_model::Epoch;
 use timely::container::{DrainContainer, PushInto};
 
-type Layout = (ByteList, ByteList, Vec<Epoch>, Vec<i64>, OffsetList);
+type Layout = (KeyList, ByteList, Vec<Epoch>, Vec<i64>, OffsetList);
 
 /// A sorted run of updates.
 pub(crate) type StateBatch = Rc<OrdValBatch<Layout>>;
@@ -147,7 +147,7 @@ impl DrainContainer for Updates {
     }
 }
 
-impl BuilderInput<ByteList, ByteList> for Updates {
+impl BuilderInput<KeyList, ByteList> for Updates {
     type Key<'a> = &'a [u8];
     type Val<'a> = &'a [u8];
     type Time = Epoch;
@@ -157,8 +157,8 @@ impl BuilderInput<ByteList, ByteList> for Updates {
         item
     }
 
-    fn key_eq(this: &&[u8], other: Piece<'_>) -> bool {
-        *this == other.0
+    fn key_eq(this: &&[u8], other: Key<'_>) -> bool {
+        *this == other.bytes
     }
 
     fn val_eq(this: &&[u8], other: Piece<'_>) -> bool {
@@ -172,24 +172,99 @@ impl BuilderInput<ByteList, ByteList> for Updates {
     }
 }
 
-/// A string of a list. Most begin with a hash, so that nearly all comparisons end with their first eight bytes.
+/// A key of an arrangement.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Piece<'a>(pub(crate) &'a [u8]);
+pub(crate) struct Key<'a> {
+    /// Its first eight bytes, as a number: its hash, by which nearly all comparisons are decided.
+    hash: u64,
+    pub(crate) bytes: &'a [u8],
+}
 
-impl Ord for Piece<'_> {
-    fn cmp(&self, other: &Self) -> Ordering {
-        match (self.0.first_chunk(), other.0.first_chunk()) {
-            (Some(one), Some(two)) if one != two => u64::from_be_bytes(*one).cmp(&u64::from_be_bytes(*two)),
-            _ => self.0.cmp(other.0),
-        }
+impl<'a> Key<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Key<'a> {
+        let mut first = [0; 8];
+        let length = bytes.len().min(first.len());
+        first[..length].copy_from_slice(&bytes[..length]);
+        Key { hash: u64::from_be_bytes(first), bytes }
     }
 }
 
-impl PartialOrd for Piece<'_> {
+impl Ord for Key<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.hash.cmp(&other.hash).then_with(|| self.bytes.cmp(other.bytes))
+    }
+}
+
+impl PartialOrd for Key<'_> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
+
+/// A list of keys, end to end.
+pub(crate) struct KeyList {
+    /// The hash of each key and where it ends. Looking for a key reads these alone, which lie side by side, and hardly ever a key.
+    items: Vec<(u64, usize)>,
+    bytes: Vec<u8>,
+}
+
+impl PushInto<&[u8]> for KeyList {
+    fn push_into(&mut self, item: &[u8]) {
+        self.push_ref(Key::new(item));
+    }
+}
+
+impl BatchContainer for KeyList {
+    type Owned = Vec<u8>;
+    type ReadItem<'a> = Key<'a>;
+
+    fn into_owned(item: Key<'_>) -> Vec<u8> {
+        item.bytes.to_vec()
+    }
+
+    fn push_ref(&mut self, item: Key<'_>) {
+        self.bytes.extend_from_slice(item.bytes);
+        self.items.push((item.hash, self.bytes.len()));
+    }
+
+    fn push_own(&mut self, item: &Vec<u8>) {
+        self.push_ref(Key::new(item));
+    }
+
+    fn clear(&mut self) {
+        self.items.clear();
+        self.bytes.clear();
+    }
+
+    fn with_capacity(size: usize) -> Self {
+        KeyList { items: Vec::with_capacity(size), bytes: Vec::new() }
+    }
+
+    fn merge_capacity(one: &Self, other: &Self) -> Self {
+        KeyList {
+            items: Vec::with_capacity(one.items.len() + other.items.len()),
+            bytes: Vec::with_capacity(one.bytes.len() + other.bytes.len()),
+        }
+    }
+
+    fn reborrow<'b, 'a: 'b>(item: Key<'a>) -> Key<'b> {
+        item
+    }
+
+    fn index(&self, index: usize) -> Key<'_> {
+        let start = if index == 0 { 0 } else { self.items[index - 1].1 };
+        let (hash, end) = self.items[index];
+        Key { hash, bytes: &self.bytes[start..end] }
+    }
+
+    fn len(&self) -> usize {
+        self.items.len()
+    }
+}
+
+/// A string of a list.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Piece<'a>(pub(crate) &'a [u8]);
 
 /// A list of byte strings, end to end.
 pub(crate) struct ByteList {
@@ -259,8 +334,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pieces_are_in_the_order_of_their_bytes(one in prop::collection::vec(0u8..3, 0..12), two in prop::collection::vec(0u8..3, 0..12)) {
-            prop_assert_eq!(Piece(&one).cmp(&Piece(&two)), one.cmp(&two));
+        fn keys_are_in_the_order_of_their_bytes(one in prop::collection::vec(0u8..3, 0..12), two in prop::collection::vec(0u8..3, 0..12)) {
+            prop_assert_eq!(Key::new(&one).cmp(&Key::new(&two)), one.cmp(&two));
         }
     }
 }

@@ -33,8 +33,8 @@ struct Changing {
     key_codec: RowCodec,
     row_codec: RowCodec,
     trusts_key: bool,
-    /// The row that each changed key has now, or `None` if it has none any more.
-    changed: HashMap<Vec<u8>, Option<Vec<u8>>>,
+    /// The row that each changed key has now, or `None` if it has none any more, since which epoch.
+    changed: HashMap<Vec<u8>, (Epoch, Option<Vec<u8>>)>,
 }
 
 impl Coalescer {
@@ -55,15 +55,15 @@ impl Coalescer {
             Rejects { epoch: epoch.epoch, processing_time: epoch.seal.processing_time, late: Vec::new(), dead: Vec::new() };
         self.newest = Some((epoch.epoch, epoch.seal));
         // What is gone first: a row that replaces another of the same key must be left standing.
-        let (gone, mut now): (Vec<Delta>, Vec<Delta>) = epoch.deltas.into_iter().partition(|delta| delta.diff < 0);
-        if self.tables.iter_mut().filter_map(Table::changing).any(|table| table.trusts_key) {
-            // Of rows that have the same key nonetheless the greatest stands, whichever came first.
-            now.sort_unstable_by(|one, other| one.row.cmp(&other.row));
-        }
+        let (now, gone) = match epoch.deltas.iter().any(|delta| delta.diff < 0) {
+            true => epoch.deltas.into_iter().partition(|delta| delta.diff > 0),
+            false => (epoch.deltas, Vec::new()),
+        };
         for delta in gone.into_iter().chain(now) {
             let mut changing = self.tables.iter_mut().filter_map(Table::changing);
-            let Some(table) = changing.find(|table| table.view == delta.view) else { continue };
-            table.changed.insert(delta.key, (delta.diff > 0).then_some(delta.row));
+            if let Some(table) = changing.find(|table| table.view == delta.view) {
+                table.take(epoch.epoch, delta);
+            }
         }
         let mut appended = epoch.appended;
         appended.sort_by_key(|part| (part.rows.partition, part.rows.offsets.first().copied()));
@@ -122,6 +122,16 @@ impl Changing {
         Changing { view: index, key_codec, row_codec, trusts_key: *trusts_key, changed: HashMap::new() }
     }
 
+    /// Takes in a change of an epoch, of which those come first that take rows away.
+    fn take(&mut self, epoch: Epoch, delta: Delta) {
+        let row = (delta.diff > 0).then_some(delta.row);
+        let (since, known) = self.changed.entry(delta.key).or_default();
+        // Of rows that have the same key nonetheless the greatest stands, whichever came first.
+        if !(self.trusts_key && *since == epoch && *known > row) {
+            (*since, *known) = (epoch, row);
+        }
+    }
+
     fn commit(&mut self, index: usize) -> Option<ViewChanges> {
         if self.changed.is_empty() {
             return None;
@@ -132,14 +142,17 @@ impl Changing {
         let mut order: Vec<_> = changed.iter().enumerate().map(|(at, (key, _))| (start(key), at)).collect();
         order.sort_unstable_by(|one, other| one.0.cmp(&other.0).then_with(|| changed[one.1].0.cmp(&changed[other.1].0)));
         let changed = || order.iter().map(|(_, at)| &changed[*at]);
-        let upserts = self.row_codec.unpack(changed().filter_map(|(_, row)| row.as_deref()));
-        let deletes = self.key_codec.unpack(changed().filter(|(_, row)| row.is_none()).map(|(key, _)| key.as_slice()));
+        let upserts = self.row_codec.unpack(changed().filter_map(|(_, (_, row))| row.as_deref()));
+        let deletes = self.key_codec.unpack(changed().filter(|(_, (_, row))| row.is_none()).map(|(key, _)| key.as_slice()));
         Some(ViewChanges { view: index, upserts, deletes })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int64Array, StringArray};
     use freshet_model::{Column, LedgerRow};
 
     use super::*;
@@ -192,5 +205,27 @@ mod tests {
         assert!(coalescer.commit().is_none());
         coalescer.take(epoch(5, 7));
         assert_eq!(coalescer.commit().expect("an epoch was taken").ledger, vec![row(7, 6, 1)]);
+    }
+
+    #[test]
+    fn of_rows_with_one_key_the_greatest_of_the_newest_epoch_stands_whichever_came_first() {
+        let mut coalescer = coalescer();
+        let Table::Changing(table) = &mut coalescer.tables[0] else { panic!("its rows change") };
+        table.trusts_key = true;
+        let columns =
+            |hits: i64| -> [ArrayRef; 2] { [Arc::new(StringArray::from(vec!["/cart"])), Arc::new(Int64Array::from(vec![hits]))] };
+        let key = table.key_codec.pack(&columns(0)[..1]).row(0).to_vec();
+        let rows = [1, 2, 3].map(|hits| table.row_codec.pack(&columns(hits)).row(0).to_vec());
+        let delta = |hits: usize, diff| Delta { view: 0, key: key.clone(), row: rows[hits - 1].clone(), diff };
+        let epochs = [
+            (vec![delta(2, 1), delta(3, 1), delta(1, 1)], 3),
+            (vec![delta(2, 1), delta(1, 1), delta(3, -1)], 2),
+            (vec![delta(1, 1)], 1),
+        ];
+        for (number, (deltas, stands)) in (7..).zip(epochs) {
+            coalescer.take(SinkEpoch { deltas, ..epoch(number, 1) });
+            let Table::Changing(table) = &coalescer.tables[0] else { panic!("its rows change") };
+            assert_eq!(table.changed[&key].1.as_ref(), Some(&rows[stands - 1]), "epoch {number}");
+        }
     }
 }

@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, StringBuilder};
 use arrow::datatypes::{DataType, SchemaRef};
-use arrow::row::{RowConverter, Rows, SortField};
 use hashbrown::HashTable;
 use twox_hash::XxHash3_64;
+
+pub use crate::row_format::PackedRows;
+use crate::row_format::RowFormat;
 
 /// Bytes of the hash before a key's columns.
 const HASH_BYTES: usize = 8;
@@ -44,18 +46,18 @@ pub fn hashes_of(worker: usize, peers: usize) -> RangeInclusive<u64> {
 
 /// Packs the columns of a key and unpacks them again.
 ///
-/// A single text is packed as its bytes; everything else in Arrow's row format, which keeps the columns' order.
+/// A single text is packed as its bytes; everything else as a row.
 pub struct KeyCodec(Packing);
 
 enum Packing {
     Text,
-    Rows(RowConverter),
+    Rows(RowFormat),
 }
 
 /// The packed keys of a batch, before they are looked up.
 pub(crate) enum PackedKeys<'a> {
     Text(&'a StringArray),
-    Rows(Rows),
+    Rows(PackedRows),
     /// A key without columns.
     Unit,
 }
@@ -66,7 +68,7 @@ impl PackedKeys<'_> {
         match self {
             PackedKeys::Text(array) if array.is_null(row) => (&[], NULL),
             PackedKeys::Text(array) => (array.value(row).as_bytes(), PRESENT),
-            PackedKeys::Rows(rows) => (rows.row(row).data(), PRESENT),
+            PackedKeys::Rows(rows) => (rows.row(row), PRESENT),
             PackedKeys::Unit => (&[], PRESENT),
         }
     }
@@ -100,8 +102,7 @@ impl KeyCodec {
         if types == [DataType::Utf8] {
             return KeyCodec(Packing::Text);
         }
-        let fields = types.iter().cloned().map(SortField::new).collect();
-        KeyCodec(Packing::Rows(RowConverter::new(fields).expect("invariant: all column types have a row format")))
+        KeyCodec(Packing::Rows(RowFormat::new(types)))
     }
 
     /// Packs the keys of a batch.
@@ -109,9 +110,7 @@ impl KeyCodec {
         match &self.0 {
             Packing::Text => PackedKeys::Text(columns[0].as_string()),
             Packing::Rows(_) if columns.is_empty() => PackedKeys::Unit,
-            Packing::Rows(converter) => {
-                PackedKeys::Rows(converter.convert_columns(columns).expect("invariant: the planner fixed the columns' types"))
-            }
+            Packing::Rows(format) => PackedKeys::Rows(format.pack(columns)),
         }
     }
 
@@ -128,11 +127,7 @@ impl KeyCodec {
                 }
                 vec![Arc::new(texts.finish())]
             }
-            Packing::Rows(converter) => {
-                let parser = converter.parser();
-                let rows = keys.map(|key| parser.parse(&key[HASH_BYTES..key.len() - 1]));
-                converter.convert_rows(rows).expect("invariant: the keys were packed by this codec")
-            }
+            Packing::Rows(format) => format.unpack(keys.map(|key| &key[HASH_BYTES..key.len() - 1])).1,
         }
     }
 }
@@ -193,20 +188,9 @@ impl Interner {
     }
 }
 
-/// Packed rows; the key of a view without a key has no columns, hence there is nothing in its rows.
-pub struct PackedRows(Option<Rows>);
-
-impl PackedRows {
-    /// Returns a row's bytes.
-    #[must_use]
-    pub fn row(&self, index: usize) -> &[u8] {
-        self.0.as_ref().map_or(&[], |rows| rows.row(index).data())
-    }
-}
-
 /// Packs whole rows of a view, or only the columns of its key, into ordered bytes, and unpacks them for a sink.
 pub struct RowCodec {
-    converter: RowConverter,
+    format: RowFormat,
     schema: SchemaRef,
 }
 
@@ -217,18 +201,16 @@ impl RowCodec {
     /// If a type has no row format: the planner lets only Freshet's column types through.
     #[must_use]
     pub fn new(schema: SchemaRef) -> RowCodec {
-        let fields = schema.fields().iter().map(|field| SortField::new(field.data_type().clone())).collect();
-        RowCodec { converter: RowConverter::new(fields).expect("invariant: all column types have a row format"), schema }
+        RowCodec { format: RowFormat::new(schema.fields().iter().map(|field| field.data_type())), schema }
     }
 
-    /// Packs rows given as columns.
+    /// Packs rows given as columns, of which the key of a view without a key has none.
     ///
     /// # Panics
     /// If the columns are not of the schema's types.
     #[must_use]
     pub fn pack(&self, columns: &[ArrayRef]) -> PackedRows {
-        let rows = || self.converter.convert_columns(columns).expect("invariant: the columns are of the schema's types");
-        PackedRows((!columns.is_empty()).then(rows))
+        self.format.pack(columns)
     }
 
     /// Unpacks rows into a batch of the schema.
@@ -237,10 +219,7 @@ impl RowCodec {
     /// If the bytes were not packed by a codec of the same schema.
     #[must_use]
     pub fn unpack<'a>(&self, rows: impl Iterator<Item = &'a [u8]>) -> RecordBatch {
-        let parser = self.converter.parser();
-        let mut count = 0;
-        let columns = self.converter.convert_rows(rows.map(|row| parser.parse(row)).inspect(|_| count += 1));
-        let columns = columns.expect("invariant: the rows were packed by this codec");
+        let (count, columns) = self.format.unpack(rows);
         let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(count));
         RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
             .expect("invariant: the codec has the schema's types")
@@ -274,14 +253,6 @@ mod tests {
             let back = codec.unpack(numbers.iter().map(|&number| interner.key(number as usize)).collect::<Vec<_>>().into_iter());
             prop_assert_eq!(&back[0], &columns[0]);
         }
-    }
-
-    #[test]
-    fn the_rows_of_a_key_without_columns_are_nothing() {
-        let codec = RowCodec::new(Arc::new(arrow::datatypes::Schema::empty()));
-        let packed = codec.pack(&[]);
-        assert_eq!(packed.row(3), b"");
-        assert_eq!(codec.unpack([packed.row(0), packed.row(1)].into_iter()).num_rows(), 2);
     }
 
     #[test]

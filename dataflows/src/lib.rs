@@ -15,6 +15,7 @@ pub mod lower;
 pub mod operators;
 pub mod outlet;
 pub mod plan;
+mod row_format;
 pub mod saved;
 pub mod saving;
 pub mod sql;

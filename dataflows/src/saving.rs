@@ -11,9 +11,9 @@ use differential_dataflow::trace::{Cursor, Navigable};
 use freshet_model::Epoch;
 use timely::scheduling::{Activator, SyncActivator};
 
-use crate::arrangement::{Piece, StateBatch};
+use crate::arrangement::{Key, Piece, StateBatch};
 
-/// So much is copied in one turn: a fraction of a millisecond's work.
+/// So much is looked at in one turn: a fraction of a millisecond's work.
 const TURN_BYTES: usize = 256 << 10;
 
 /// A pause before looking again whether there is room.
@@ -110,13 +110,24 @@ pub struct Stores {
 
 type StateCursor = CursorList<<StateBatch as Navigable>::Cursor>;
 
+/// Tells by a key and its value whether a state is still needed: what could be forgotten, and is not yet, need not be saved.
+pub(crate) type Needed = Box<dyn Fn(&[u8], &[u8]) -> bool>;
+
+/// A copy that has begun.
+struct Copying {
+    epoch: Epoch,
+    /// How far the states have been copied, and what the cursor walks through.
+    cursor: StateCursor,
+    storage: Vec<StateBatch>,
+    needed: Needed,
+}
+
 /// What a fold is saving.
 pub(crate) struct Saving {
     outlet: SaveOutlet,
     keeps: Keeps,
     again: Activator,
-    /// The epoch, and how far its states have been copied.
-    copying: Option<(Epoch, StateCursor, Vec<StateBatch>)>,
+    copying: Option<Copying>,
     /// The epoch whose states have all been sent.
     sent: Option<Epoch>,
 }
@@ -127,9 +138,9 @@ impl Saving {
         Saving { outlet, keeps, again, copying: None, sent: None }
     }
 
-    /// Begins to save what a cursor shows, from its beginning.
-    pub(crate) fn begin(&mut self, epoch: Epoch, (cursor, storage): (StateCursor, Vec<StateBatch>)) {
-        self.copying = Some((epoch, cursor, storage));
+    /// Begins to save what is needed of what a cursor shows, from its beginning.
+    pub(crate) fn begin(&mut self, epoch: Epoch, (cursor, storage): (StateCursor, Vec<StateBatch>), needed: Needed) {
+        self.copying = Some(Copying { epoch, cursor, storage, needed });
     }
 
     /// Copies a turn's worth.
@@ -137,13 +148,12 @@ impl Saving {
         if self.sent.is_some_and(|epoch| epoch < (self.outlet.finished)()) {
             self.sent = None;
         }
-        let Some((epoch, cursor, storage)) = &mut self.copying else { return };
+        let Some(copying) = &mut self.copying else { return };
         if !(self.outlet.has_room)() {
             return self.again.activate_after(NO_ROOM_PAUSE);
         }
-        let states = copy(cursor, storage, self.keeps);
-        let epoch = *epoch;
-        let is_last = !cursor.key_valid(storage);
+        let (epoch, states) = (copying.epoch, copying.next(self.keeps));
+        let is_last = !copying.cursor.key_valid(&copying.storage);
         (self.outlet.send)(Save::States(epoch, states));
         if is_last {
             (self.outlet.send)(Save::End(epoch));
@@ -155,25 +165,30 @@ impl Saving {
 
     /// Returns the epoch whose states are not saved yet.
     pub(crate) fn oldest(&self) -> Option<Epoch> {
-        self.sent.or_else(|| self.copying.as_ref().map(|(epoch, _, _)| *epoch))
+        self.sent.or_else(|| self.copying.as_ref().map(|copying| copying.epoch))
     }
 }
 
-/// Copies the next states.
-fn copy(cursor: &mut StateCursor, storage: &Vec<StateBatch>, keeps: Keeps) -> States {
-    let mut states = States::default();
-    while states.bytes.len() < TURN_BYTES
-        && let Some(Piece(key)) = cursor.get_key(storage)
-    {
-        while let Some(Piece(value)) = cursor.get_val(storage) {
-            let mut count = 0;
-            cursor.map_times(storage, |_, diff| count += diff);
-            if count != 0 {
-                keeps.saving(value, count, |saved| states.push(key, saved));
+impl Copying {
+    /// Copies the next states.
+    fn next(&mut self, keeps: Keeps) -> States {
+        let Copying { cursor, storage, needed, .. } = self;
+        let (mut states, mut looked_at) = (States::default(), 0);
+        while looked_at < TURN_BYTES
+            && let Some(Key { bytes: key, .. }) = cursor.get_key(storage)
+        {
+            looked_at += key.len();
+            while let Some(Piece(value)) = cursor.get_val(storage) {
+                looked_at += value.len();
+                let mut count = 0;
+                cursor.map_times(storage, |_, diff| count += diff);
+                if count != 0 && needed(key, value) {
+                    keeps.saving(value, count, |saved| states.push(key, saved));
+                }
+                cursor.step_val(storage);
             }
-            cursor.step_val(storage);
+            cursor.step_key(storage);
         }
-        cursor.step_key(storage);
+        states
     }
-    states
 }

@@ -1,10 +1,12 @@
-//! A thread that commits the epochs of one table sink: all that wait, in one commit.
+//! The two threads of a table sink: one gathers the epochs that wait, the other commits them, all that have been gathered in one commit.
+//!
+//! While a commit is under way the next one is gathered, so that the database need not wait for what can be done without it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 use freshet_connectors::circuit::Circuit;
 use freshet_connectors::{Error, TableSink};
 use freshet_dataflows::coalesce::Coalescer;
@@ -14,10 +16,10 @@ use freshet_dataflows::plan::Plan;
 use freshet_model::{Commit, Epoch, Timestamp};
 use timely::scheduling::SyncActivator;
 
-use super::numbers::SinkNumbers;
+use super::numbers::{self, SinkNumbers};
 use super::{Shared, connect};
 
-/// Starts a sink's thread, and returns the dataflow's end of it. The channel needs no bound of its own: the sequencer cuts no
+/// Starts a sink's threads, and returns the dataflow's end of them. The channel needs no bound of its own: the sequencer cuts no
 /// further epoch while the sink has too many in hand.
 pub(super) fn outlet(
     table: &connect::Table,
@@ -26,21 +28,25 @@ pub(super) fn outlet(
     activator: SyncActivator,
     shared: &Arc<Shared>,
 ) -> Outlet<SinkEpoch> {
-    let (sender, receiver) = unbounded();
+    let (sender, epochs) = unbounded();
+    let (ready_sender, ready) = bounded(1);
+    let (commit_sender, commits) = bounded(1);
     // What the sink holds has been committed by an earlier run.
     let finished = Arc::new(AtomicU64::new(held.map_or(0, |held| held + 1)));
+    let coalescer = Coalescer::new(plan, &table.tables);
+    let gatherer = Gatherer { coalescer, newest: Vec::new(), counts: table.counts, shared: Arc::clone(shared) };
     let mut committer = Committer {
         circuit: Arc::clone(&table.circuit),
         sink,
-        coalescer: Coalescer::new(plan, &table.tables),
         numbers: SinkNumbers::new(table, Arc::clone(shared)),
         finished: Arc::clone(&finished),
         activator,
         shared: Arc::clone(shared),
     };
-    shared.spawn(&format!("commit {}", table.name), move || committer.run(&receiver));
+    shared.spawn(&format!("gather {}", table.name), move || gatherer.run(&epochs, &ready, &commit_sender));
+    shared.spawn(&format!("commit {}", table.name), move || committer.run(&commits, &ready_sender));
     Outlet {
-        // If the thread has failed, the process is about to end with its error.
+        // If a thread has failed, the process is about to end with its error.
         send: Box::new(move |epoch: SinkEpoch| {
             if freshet_protocol::applies(held, epoch.epoch) {
                 drop(sender.send(epoch));
@@ -50,10 +56,55 @@ pub(super) fn outlet(
     }
 }
 
+/// A commit, and the newest event's time of each of its epochs.
+type Gathered = (Commit, Vec<Timestamp>);
+
+struct Gatherer {
+    coalescer: Coalescer,
+    newest: Vec<Timestamp>,
+    /// Whether this sink counts for all: each is told of all records.
+    counts: bool,
+    shared: Arc<Shared>,
+}
+
+impl Gatherer {
+    /// Gathers epochs until there are no more, and hands over what there is whenever `ready` says that somebody waits for it.
+    fn run(mut self, epochs: &Receiver<SinkEpoch>, ready: &Receiver<()>, commits: &Sender<Gathered>) {
+        let mut is_ready = false;
+        let mut is_over = false;
+        while !is_over {
+            select! {
+                recv(epochs) -> epoch => match epoch {
+                    Ok(epoch) => self.take(epoch),
+                    // What is left is handed over yet.
+                    Err(_) => (is_over, is_ready) = (true, is_ready || ready.recv().is_ok()),
+                },
+                recv(ready) -> told => match told {
+                    Ok(()) => is_ready = true,
+                    Err(_) => return,
+                },
+            }
+            epochs.try_iter().for_each(|epoch| self.take(epoch));
+            if is_ready && let Some(commit) = self.coalescer.commit() {
+                is_ready = false;
+                // If nobody takes it, the process is about to end with an error.
+                drop(commits.send((commit, std::mem::take(&mut self.newest))));
+            }
+        }
+    }
+
+    fn take(&mut self, epoch: SinkEpoch) {
+        self.newest.extend(epoch.seal.newest);
+        if self.counts {
+            numbers::count(&epoch.sides, &self.shared);
+        }
+        self.coalescer.take(epoch);
+    }
+}
+
 struct Committer {
     circuit: Arc<Circuit>,
     sink: Box<dyn TableSink>,
-    coalescer: Coalescer,
     numbers: SinkNumbers,
     finished: Arc<AtomicU64>,
     activator: SyncActivator,
@@ -61,15 +112,10 @@ struct Committer {
 }
 
 impl Committer {
-    fn run(&mut self, receiver: &Receiver<SinkEpoch>) {
-        while let Ok(first) = receiver.recv() {
-            let mut newest = Vec::new();
-            for epoch in std::iter::once(first).chain(receiver.try_iter()) {
-                newest.extend(epoch.seal.newest);
-                self.numbers.count(&epoch.sides);
-                self.coalescer.take(epoch);
-            }
-            let Some(commit) = self.coalescer.commit() else { continue };
+    fn run(&mut self, commits: &Receiver<Gathered>, ready: &Sender<()>) {
+        while ready.send(()).is_ok()
+            && let Ok((commit, newest)) = commits.recv()
+        {
             if let Err(error) = self.commit(&commit, &newest) {
                 self.shared.fail(error);
                 return;

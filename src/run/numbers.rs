@@ -50,42 +50,37 @@ fn add(counter: &AtomicU64, count: u64) {
     counter.fetch_add(count, Ordering::Relaxed);
 }
 
+/// Takes down where records went.
+pub(super) fn count(sides: &[Side], shared: &Shared) {
+    for side in sides {
+        if let Side::LeftOut(left_out) = side {
+            let stream = shared.stats.stream(left_out.stream);
+            add(&stream.duplicates, left_out.repeats);
+            add(&stream.late, left_out.late);
+            add(&stream.unmatched, left_out.unmatched);
+        }
+        if let Side::Counted(counts) = side {
+            let view = shared.stats.view(counts.view);
+            add(&view.counted, counts.counted);
+            add(&view.filtered, counts.filtered);
+            add(&view.late, counts.late);
+        }
+    }
+}
+
 /// The numbers of one table sink.
 pub(super) struct SinkNumbers {
     /// Index among the sinks that are shown, if it is one of them.
     sink: Option<usize>,
     tables: Vec<Input>,
-    /// Whether this sink counts for all: each is told of all records.
-    counts: bool,
     shown: Instant,
     shared: Arc<Shared>,
 }
 
 impl SinkNumbers {
     pub(super) fn new(table: &connect::Table, shared: Arc<Shared>) -> SinkNumbers {
-        let (sink, tables, counts) = (table.stats, table.tables.clone(), table.counts);
-        SinkNumbers { sink, tables, counts, shown: Instant::now(), shared }
-    }
-
-    /// Takes down where records went.
-    pub(super) fn count(&self, sides: &[Side]) {
-        if !self.counts {
-            return;
-        }
-        for side in sides {
-            if let Side::LeftOut(left_out) = side {
-                let stream = self.shared.stats.stream(left_out.stream);
-                add(&stream.duplicates, left_out.repeats);
-                add(&stream.late, left_out.late);
-                add(&stream.unmatched, left_out.unmatched);
-            }
-            if let Side::Counted(counts) = side {
-                let view = self.shared.stats.view(counts.view);
-                add(&view.counted, counts.counted);
-                add(&view.filtered, counts.filtered);
-                add(&view.late, counts.late);
-            }
-        }
+        let (sink, tables) = (table.stats, table.tables.clone());
+        SinkNumbers { sink, tables, shown: Instant::now(), shared }
     }
 
     /// Takes down a commit, how long it took, and how fresh it was.

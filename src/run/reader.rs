@@ -58,7 +58,7 @@ fn next_of(receiver: Receiver<Batch>, wanted: Arc<()>) -> Box<dyn FnMut() -> Opt
     })
 }
 
-/// Reads until the worker needs nothing more. A process that has been asked to stop reads on until its last epoch has been cut: epochs of an
+/// Reads until the worker needs nothing more, or nothing more will come. A process that has been asked to stop reads on until its last epoch has been cut: epochs of an
 /// earlier run may have to be repeated first. `now` returns when the newest epoch was cut, as long as the worker needs something; `send` tells whether
 /// there is somebody to take what it is given.
 fn read_all(
@@ -86,6 +86,9 @@ fn read_all(
         }
         for (partition, held) in ahead.changes() {
             reader.hold(partition, held)?;
+        }
+        if reader.is_finished() {
+            break;
         }
     }
     Ok(())
@@ -139,6 +142,10 @@ mod tests {
                 *position += records;
             }
             Ok(())
+        }
+
+        fn is_finished(&self) -> bool {
+            false
         }
     }
 

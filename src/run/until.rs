@@ -24,10 +24,6 @@ impl Reader for Until {
     }
 
     fn read(&mut self, max_records: usize, wait: Duration, out: &mut Vec<Batch>) -> Result<(), Error> {
-        if self.ends.is_empty() {
-            std::thread::sleep(wait);
-            return Ok(());
-        }
         let first = out.len();
         self.inner.read(max_records, wait, out)?;
         for mut batch in out.split_off(first) {
@@ -41,6 +37,10 @@ impl Reader for Until {
             out.push(batch);
         }
         Ok(())
+    }
+
+    fn is_finished(&self) -> bool {
+        self.ends.is_empty()
     }
 }
 
@@ -83,6 +83,10 @@ mod tests {
             }
             Ok(())
         }
+
+        fn is_finished(&self) -> bool {
+            false
+        }
     }
 
     #[test]
@@ -93,6 +97,7 @@ mod tests {
         for _ in 0..5 {
             reader.read(100, Duration::from_millis(1), &mut batches).expect("nothing fails");
         }
+        assert!(reader.is_finished());
         let of = |partition| batches.iter().filter(move |batch: &&Batch| batch.partition == partition);
         let ranges = |partition| of(partition).map(|batch| (batch.range.start, batch.range.end)).collect::<Vec<_>>();
         assert_eq!((ranges(0), ranges(1)), (vec![(0, 10), (10, 20), (20, 25)], vec![(0, 10)]));

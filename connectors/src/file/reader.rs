@@ -162,4 +162,8 @@ impl Reader for FileReader {
             std::thread::sleep(POLL.min(deadline - now));
         }
     }
+
+    fn is_finished(&self) -> bool {
+        self.cursors.iter().all(|cursor| cursor.told == Some(Progress::Finished))
+    }
 }

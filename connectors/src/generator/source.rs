@@ -176,6 +176,10 @@ impl Reader for GeneratorReader {
             std::thread::sleep(self.until_next(now).max(LEAST_WAIT).min(deadline - now));
         }
     }
+
+    fn is_finished(&self) -> bool {
+        self.cursors.iter().all(|cursor| cursor.told == Some(Progress::Finished))
+    }
 }
 
 impl GeneratorReader {

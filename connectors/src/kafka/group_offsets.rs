@@ -23,8 +23,10 @@ const FAREWELL: Duration = Duration::from_millis(500);
 /// A source's offsets in the consumer group `freshet-<job>`.
 pub struct GroupOffsets {
     topic: String,
-    /// `None` once it has been dropped.
+    /// `None` while it is dropped.
     consumer: Option<BaseConsumer<Listener>>,
+    /// What was committed last.
+    last: Option<TopicPartitionList>,
 }
 
 impl GroupOffsets {
@@ -40,7 +42,7 @@ impl GroupOffsets {
         config.set("group.id", &group);
         let context = Listener { thing: thing.clone(), group };
         let consumer = BaseConsumer::from_config_and_context(&config, context).map_err(|e| client::refused(&thing, &e))?;
-        Ok(GroupOffsets { topic: address.topic, consumer: Some(consumer) })
+        Ok(GroupOffsets { topic: address.topic, consumer: Some(consumer), last: None })
     }
 
     /// Commits for each partition the offset of the next record to read. Returns at once; a failure is written to the log, at debug level.
@@ -53,26 +55,36 @@ impl GroupOffsets {
             // An offset that is none is left out.
             let _ = list.add_partition_offset(&self.topic, partition, Position::Offset(offset));
         }
-        if list.count() > 0
-            && let Err(error) = consumer.commit(&list, CommitMode::Async)
-        {
-            tracing::debug!("{}: offsets for group '{}': {error}", consumer.context().thing, consumer.context().group);
+        if list.count() == 0 {
+            return;
         }
+        if let Err(error) = consumer.commit(&list, CommitMode::Async) {
+            consumer.context().failed(&error);
+        }
+        self.last = Some(list);
     }
 }
 
 impl Drop for GroupOffsets {
-    /// The client closes only when the group's coordinator has answered; nobody waits for one that is away.
+    /// Waits until the brokers have taken the last offsets. Nobody waits until the client has closed, which it looks for ten times a second only, and for ever
+    /// if the group's coordinator is away.
     fn drop(&mut self) {
-        let (done, closed) = bounded(1);
-        let consumer = self.consumer.take();
+        let Some(consumer) = self.consumer.take() else { return };
+        let (done, taken) = bounded(1);
+        let last = self.last.take();
         let close = move || {
-            drop(consumer);
+            // They have been sent before; this is how to hear that they have arrived.
+            if let Some(last) = last
+                && let Err(error) = consumer.commit(&last, CommitMode::Sync)
+            {
+                consumer.context().failed(&error);
+            }
             let _ = done.send(());
+            drop(consumer);
         };
         // Without a thread the closure, and the client with it, is dropped here.
         if thread::Builder::new().name("close offsets".to_owned()).spawn(close).is_ok() {
-            let _ = closed.recv_timeout(FAREWELL);
+            let _ = taken.recv_timeout(FAREWELL);
         }
     }
 }
@@ -81,6 +93,12 @@ impl Drop for GroupOffsets {
 struct Listener {
     thing: String,
     group: String,
+}
+
+impl Listener {
+    fn failed(&self, error: &KafkaError) {
+        tracing::debug!("{}: offsets for group '{}': {error}", self.thing, self.group);
+    }
 }
 
 impl ClientContext for Listener {
@@ -97,7 +115,7 @@ impl ClientContext for Listener {
 impl ConsumerContext for Listener {
     fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
         if let Err(error) = result {
-            tracing::debug!("{}: offsets for group '{}': {error}", self.thing, self.group);
+            self.failed(&error);
         }
     }
 }

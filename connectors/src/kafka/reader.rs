@@ -165,6 +165,10 @@ impl Reader for KafkaReader {
             }
         }
     }
+
+    fn is_finished(&self) -> bool {
+        self.partitions.iter().all(|partition| partition.told == Some(Progress::Finished))
+    }
 }
 
 /// Where the reader stands in one partition.

@@ -83,6 +83,13 @@ pub enum Report {
     Pending,
     /// The open epoch holds as much as it may; the source reads no further until it is cut.
     Full,
+    /// The open epoch holds the last of the records that were known to wait in a partition, which was behind when the epoch before was cut.
+    CaughtUp {
+        /// Index of the source.
+        source: usize,
+        /// The partition.
+        partition: PartitionId,
+    },
     /// What the epoch just cut holds of one partition.
     Cut(Cut),
     /// This process has been asked to stop.

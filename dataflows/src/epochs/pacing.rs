@@ -20,7 +20,7 @@ pub struct Pace {
     pub behind_records: u64,
     /// Epochs that a sink may have in hand.
     pub max_in_flight: u64,
-    /// Epochs that may wait for a table sink while the sources are behind: it writes a key's many changes once.
+    /// Epochs that may wait for a table sink while the sources are behind, the one with which they catch up included: it writes a key's many changes once.
     pub max_coalesced: u64,
     /// Epochs that may wait for a batch sink while the sources are not behind: epochs are small then, and a topic's transactions take longer than they do.
     pub max_small: u64,
@@ -53,6 +53,8 @@ pub struct Situation {
     pub full: bool,
     /// Records known to wait in the partitions.
     pub backlog: u64,
+    /// Records that were known to wait when the last epoch was cut.
+    pub backlog_before: u64,
     /// Epochs cut that some table sink has not committed.
     pub tables_in_flight: u64,
     /// Epochs cut that some batch sink has not taken in.
@@ -75,7 +77,8 @@ impl Pace {
     #[must_use]
     pub fn decide(&self, situation: &Situation) -> Decision {
         let behind = situation.backlog > self.behind_records;
-        let max_tables = if behind { self.max_coalesced.max(self.max_in_flight) } else { self.max_in_flight };
+        let catches_up = behind || situation.backlog_before > self.behind_records;
+        let max_tables = if catches_up { self.max_coalesced.max(self.max_in_flight) } else { self.max_in_flight };
         let small = !behind && !situation.full;
         let max_appends = if small { self.max_small.max(self.max_in_flight) } else { self.max_in_flight };
         if situation.tables_in_flight >= max_tables || situation.appends_in_flight >= max_appends {
@@ -106,6 +109,7 @@ mod tests {
             pending: false,
             full: false,
             backlog: 0,
+            backlog_before: 0,
             tables_in_flight: 0,
             appends_in_flight: 0,
         }
@@ -150,6 +154,10 @@ mod tests {
         let behind = Situation { full: true, backlog: 1_000_000, tables_in_flight: pace.max_in_flight, ..at(0) };
         assert_eq!(pace.decide(&behind), Decision::Cut);
         assert_eq!(pace.decide(&Situation { tables_in_flight: pace.max_coalesced, ..behind }), Decision::WaitForSinks);
+        let rest =
+            Situation { pending: true, backlog: 0, backlog_before: 1_000_000, tables_in_flight: pace.max_in_flight, ..at(5_000) };
+        assert_eq!(pace.decide(&rest), Decision::Cut);
+        assert_eq!(pace.decide(&Situation { backlog_before: 0, ..rest }), Decision::WaitForSinks);
     }
 
     #[test]

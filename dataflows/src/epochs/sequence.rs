@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use freshet_model::{Epoch, Offset, PartitionId, Timestamp};
+use freshet_model::{Epoch, Offset, PartitionId, Progress, Timestamp};
 
 use super::pacing::{Decision, Pace, Situation};
 use super::watermark::{Lateness, Watermark};
@@ -45,6 +45,10 @@ pub(super) struct Sequence {
     watermarks: Vec<Watermark>,
     /// For each source and partition, the first offset behind the newest epoch sealed.
     ends: Vec<BTreeMap<PartitionId, Offset>>,
+    /// For each source and partition that is behind, the number of records known to wait there.
+    backlogs: BTreeMap<(usize, PartitionId), u64>,
+    /// Their sum when the last epoch was cut.
+    backlog_before: u64,
     /// The epoch that sources fill.
     pub(super) open: Epoch,
     last_cut: Timestamp,
@@ -103,6 +107,8 @@ impl Sequence {
             pace,
             watermarks,
             ends,
+            backlogs: BTreeMap::new(),
+            backlog_before: 0,
             open,
             last_cut,
             pending: false,
@@ -126,7 +132,12 @@ impl Sequence {
             Report::Pending => self.pending |= epoch == self.open,
             Report::Full => (self.pending, self.full) = (self.pending || epoch == self.open, self.full || epoch == self.open),
             Report::Stop => self.stopping = true,
+            Report::CaughtUp { source, partition } => drop(self.backlogs.remove(&(source, partition))),
             Report::Cut(cut) => {
+                match cut.progress {
+                    Progress::Behind(records) => self.backlogs.insert((cut.source, cut.partition), records),
+                    Progress::AtEnd | Progress::Finished => self.backlogs.remove(&(cut.source, cut.partition)),
+                };
                 let (_, cuts) = self.unsealed.get_mut(&epoch).expect("invariant: sources report cuts of epochs that were cut");
                 cuts.push(cut);
             }
@@ -141,14 +152,15 @@ impl Sequence {
             last_cut: self.last_cut,
             pending: self.pending,
             full: self.full || repeating,
-            backlog: if repeating { u64::MAX } else { self.watermarks.iter().map(Watermark::backlog).sum() },
+            backlog: if repeating { u64::MAX } else { self.backlogs.values().sum() },
+            backlog_before: self.backlog_before,
             tables_in_flight: self.open - tables.min(self.open),
             appends_in_flight: self.open - appends.min(self.open),
         };
         match self.pace.decide(&situation) {
             Decision::Cut => Ok(self.cut(now)),
-            // The last epochs of a run are cut at once, however young they are.
-            Decision::Wait(_) if self.is_ending() => Ok(self.cut(now)),
+            // The last epochs of a run are cut at once, however young they are and whatever the sinks have in hand.
+            Decision::Wait(_) | Decision::WaitForSinks if self.is_ending() => Ok(self.cut(now)),
             decision => Err(decision),
         }
     }
@@ -168,6 +180,7 @@ impl Sequence {
         let last = self.last_epoch == Some(self.open);
         self.unsealed.insert(self.open, (processing_time, Vec::new()));
         self.open += 1;
+        self.backlog_before = self.backlogs.values().sum();
         self.last_cut = processing_time;
         (self.pending, self.full) = (false, false);
         Tick { processing_time, last }
@@ -300,7 +313,6 @@ fn compare(record: &EpochRecord, epoch: Epoch, cuts: &[Cut]) -> Result<(), Diver
 mod tests {
     use super::*;
     use crate::epochs::Start;
-    use freshet_model::Progress;
 
     const LATENESS: Lateness = Lateness { delay: 10, idle_timeout: 100 };
 
@@ -363,6 +375,18 @@ mod tests {
     }
 
     #[test]
+    fn the_last_epoch_of_a_run_does_not_wait_for_sinks() {
+        let mut sequence = sequence();
+        sequence.pace.max_in_flight = 1;
+        sequence.advance_report(0, Report::Pending);
+        sequence.maybe_cut(Timestamp(5_000), 0, 0).expect("pending and old enough");
+        sequence.advance_report(0, report(0, 1, 500, Progress::Finished));
+        assert_eq!(sequence.maybe_cut(Timestamp(5_001), 0, 0).err(), Some(Decision::WaitForSinks));
+        assert!(seal(&mut sequence, 1).is_some());
+        assert!(sequence.maybe_cut(Timestamp(5_002), 0, 0).expect("at once").last);
+    }
+
+    #[test]
     fn a_run_that_reads_again_what_another_has_read_closes_no_window_that_is_open_there() {
         let begin = Begin { repeat: vec![start(0)], ceilings: Some(vec![Timestamp(480)]), ..Begin::default() };
         let mut sequence = begun(begin);
@@ -375,6 +399,18 @@ mod tests {
         let tick = sequence.maybe_cut(Timestamp(10_001), 2, 2).expect("the last epoch is cut at once");
         assert!(tick.last);
         assert!(seal(&mut sequence, 3).is_some() && sequence.maybe_checkpoint(3).is_some() && sequence.is_done());
+    }
+
+    #[test]
+    fn what_is_left_of_a_backlog_does_not_wait_for_an_epoch_to_become_old() {
+        let mut sequence = sequence();
+        sequence.advance_report(0, Report::Pending);
+        sequence.maybe_cut(Timestamp(1_000_000), 0, 0).expect("pending and old enough");
+        sequence.advance_report(0, report(0, 1, 500, Progress::Behind(100_000)));
+        sequence.advance_report(1, Report::Pending);
+        assert_eq!(sequence.maybe_cut(Timestamp(1_005_000), 1, 1).err(), Some(Decision::Wait(Duration::from_millis(995))));
+        sequence.advance_report(1, Report::CaughtUp { source: 0, partition: 0 });
+        sequence.maybe_cut(Timestamp(1_005_000), 1, 1).expect("nothing waits any more");
     }
 
     #[test]

@@ -87,13 +87,6 @@ impl Watermark {
         self.partitions.values().all(|partition| partition.progress == Progress::Finished)
     }
 
-    /// Returns the number of records known to wait.
-    #[must_use]
-    pub fn backlog(&self) -> u64 {
-        let waiting = |progress| if let Progress::Behind(records) = progress { records } else { 0 };
-        self.partitions.values().map(|partition| waiting(partition.progress)).sum()
-    }
-
     fn candidate(&self, now: Timestamp) -> Timestamp {
         if self.is_finished() {
             return Timestamp::MAX;
@@ -200,7 +193,6 @@ mod tests {
         assert_eq!(watermark.advance(Timestamp(1)), Timestamp::MIN);
         watermark.observe(&cut(1, Some(300), Progress::Behind(7)), Timestamp(2));
         assert_eq!(watermark.advance(Timestamp(2)), Timestamp(290));
-        assert_eq!(watermark.backlog(), 7);
         watermark.observe(&cut(1, Some(700), Progress::Finished), Timestamp(3));
         assert_eq!(watermark.advance(Timestamp(3)), Timestamp::MAX);
     }

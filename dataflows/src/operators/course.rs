@@ -56,10 +56,10 @@ impl Course {
         (self.next < self.open(frontier)).then(|| self.announced.of(self.next)).flatten().map(|watermark| (self.next, watermark))
     }
 
-    /// Goes on to the next epoch, after the states of this one are in place; returns it.
-    pub(super) fn advance(&mut self, states: &mut States) -> Epoch {
+    /// Goes on to the next epoch, after the states of this one are in place, of which a checkpoint has those that are needed; returns it.
+    pub(super) fn advance(&mut self, states: &mut States, needed: impl Fn(&[u8], &[u8]) -> bool + 'static) -> Epoch {
         if self.checkpoints.remove(&self.next) {
-            self.saving.begin(self.next, states.cursor());
+            self.saving.begin(self.next, states.cursor(), Box::new(needed));
         }
         self.next += 1;
         self.announced.forget(self.next);

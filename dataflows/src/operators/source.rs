@@ -19,7 +19,7 @@
 //! all that comes in the same epoch, so that the order stays. An epoch is cut after its records have arrived,
 //! but for those that come while the tick is on its way to the worker: they are judged some milliseconds too strictly at most.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use freshet_model::{Batch, DeadLetter, Epoch, Offset, PartitionId, Progress, Timestamp};
@@ -83,6 +83,9 @@ struct Open {
     max_bytes: usize,
     announced: bool,
     announced_full: bool,
+    /// The partitions that were behind as far as the sequencer knows, and those of them that are so no more.
+    behind: BTreeSet<PartitionId>,
+    caught_up: Vec<PartitionId>,
     plan: Planned,
     time_column: Option<usize>,
     /// When the epoch before was cut; what that accepts, this one does.
@@ -104,6 +107,8 @@ impl Open {
             max_bytes: place.max_bytes,
             announced: false,
             announced_full: false,
+            behind: BTreeSet::new(),
+            caught_up: Vec::new(),
             plan,
             time_column: feed.time_column,
             last_cut: Timestamp::MIN,
@@ -166,6 +171,9 @@ impl Open {
         cut.bytes += batch.bytes as u64;
         cut.progress = batch.progress;
         self.bytes += batch.bytes;
+        if !matches!(batch.progress, Progress::Behind(_)) && self.behind.remove(&batch.partition) {
+            self.caught_up.push(batch.partition);
+        }
     }
 
     /// Counts the records of a batch of which none is early any more.
@@ -190,7 +198,7 @@ impl Open {
             self.announced = true;
             return Some(Report::Pending);
         }
-        None
+        self.caught_up.pop().map(|partition| Report::CaughtUp { source: self.source, partition })
     }
 
     /// Begins the next epoch, and returns what this one holds.
@@ -202,6 +210,8 @@ impl Open {
         }
         (self.bytes, self.announced, self.announced_full) = (0, false, false);
         let cuts = std::mem::take(&mut self.cuts);
+        self.caught_up.clear();
+        self.behind.extend(cuts.values().filter(|cut| matches!(cut.progress, Progress::Behind(_))).map(|cut| cut.partition));
         let was_planned = self.is_planned();
         self.epoch += 1;
         if was_planned {
@@ -366,5 +376,26 @@ mod tests {
         assert_eq!(epoch(&mut open, &mut feed, 15).0, [0], "the epoch is full");
         let (at_once, judged, _) = epoch(&mut open, &mut feed, 15);
         assert_eq!((at_once, judged), (vec![1], vec![]));
+    }
+
+    #[test]
+    fn a_partition_that_was_behind_is_announced_once_when_its_last_known_record_has_come() {
+        let behind = |start, progress| Batch { progress, ..batch(start, &[1], 0) };
+        let batches = vec![
+            behind(0, Progress::AtEnd),
+            behind(1, Progress::Behind(2)),
+            behind(2, Progress::Behind(1)),
+            behind(3, Progress::Finished),
+        ];
+        let mut feed = feed(batches);
+        let mut open = Open::new(Place { index: 0, first: 0, max_bytes: 1 << 20 }, &mut feed);
+        let mut caught_up = Vec::new();
+        for _ in 0..4 {
+            open.next(&mut feed);
+            let told = std::iter::from_fn(|| open.maybe_announce());
+            caught_up.push(told.filter(|report| matches!(report, Report::CaughtUp { source: 0, partition: 0 })).count());
+            open.cut().for_each(drop);
+        }
+        assert_eq!(caught_up, [0, 0, 0, 1]);
     }
 }

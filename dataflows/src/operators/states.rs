@@ -11,7 +11,7 @@ use timely::dataflow::Scope;
 use timely::dataflow::operators::generic::OperatorInfo;
 use timely::progress::Antichain;
 
-use crate::arrangement::{Piece, Run, StateBatch, StateSpine};
+use crate::arrangement::{Key, Piece, Run, StateBatch, StateSpine};
 use crate::saving::{Keeps, Restore};
 
 /// Walks through states in the order of their keys.
@@ -95,7 +95,8 @@ pub(super) fn current<'a>(cursor: &mut StateCursor, storage: &'a Vec<StateBatch>
 
 /// Returns the value of a key, looking for it from where the cursor stands.
 pub(super) fn find<'a>(cursor: &mut StateCursor, storage: &'a Vec<StateBatch>, key: &[u8]) -> Option<&'a [u8]> {
-    cursor.seek_key(storage, Piece(key));
-    let (value, _) = if cursor.get_key(storage) == Some(Piece(key)) { current(cursor, storage)? } else { return None };
+    let key = Key::new(key);
+    cursor.seek_key(storage, key);
+    let (value, _) = if cursor.get_key(storage) == Some(key) { current(cursor, storage)? } else { return None };
     Some(value)
 }

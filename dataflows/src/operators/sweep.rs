@@ -7,7 +7,7 @@ use differential_dataflow::trace::Cursor;
 use freshet_model::Timestamp;
 
 use super::states::{States, current};
-use crate::arrangement::Piece;
+use crate::arrangement::Key;
 
 /// For each state that an epoch brings so many are looked at, whether they can be forgotten: those that can never are more than half.
 const SWEPT_PER_STATE: usize = 2;
@@ -49,9 +49,9 @@ impl Sweep {
             return;
         }
         let (mut cursor, storage) = states.cursor();
-        cursor.seek_key(&storage, Piece(&self.from));
+        cursor.seek_key(&storage, Key::new(&self.from));
         let mut left = SWEPT_PER_EPOCH + SWEPT_PER_STATE * brought;
-        while let Some(Piece(key)) = cursor.get_key(&storage)
+        while let Some(Key { bytes: key, .. }) = cursor.get_key(&storage)
             && left > 0
         {
             left -= 1;
@@ -66,7 +66,7 @@ impl Sweep {
             cursor.step_key(&storage);
         }
         match cursor.get_key(&storage) {
-            Some(Piece(key)) => self.from = key.to_vec(),
+            Some(Key { bytes: key, .. }) => self.from = key.to_vec(),
             None => {
                 let earliest = std::mem::replace(&mut self.earliest_passed, Timestamp::MAX);
                 (self.from, self.earliest) = (Vec::new(), earliest);

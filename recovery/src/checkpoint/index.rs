@@ -17,7 +17,7 @@ pub(super) const BLOCK_BYTES: usize = 256 << 10;
 /// An entry's key and value together have at most this size.
 pub(super) const MAX_ENTRY_BYTES: usize = 256 << 20;
 const MAGIC: &[u8; 8] = b"FRSHPART";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Length of a block's line in the index.
 const LINE_BYTES: usize = 36;
 /// LZ4 makes a byte of at most so many.
@@ -79,6 +79,11 @@ impl Index {
         (out, hash)
     }
 
+    /// Tells whether the index is in the format of this version.
+    pub(super) fn is_current(bytes: &[u8]) -> bool {
+        Input(bytes).u32() == Some(VERSION)
+    }
+
     /// Reads the index of a part whose blocks have `blocks_bytes` bytes together.
     pub(super) fn decode(bytes: &[u8], blocks_bytes: u64) -> Option<Index> {
         let mut input = Input(bytes);
@@ -132,6 +137,7 @@ mod tests {
         let (place, found) = decode_trailer(&bytes[bytes.len() - 24..], length).expect("a trailer");
         assert_eq!((place.clone(), found), (20..length - 24, hash));
         let body = &bytes[..(place.end - place.start) as usize];
+        assert!(Index::is_current(body) && !Index::is_current(&[0, 0, 0, 0]));
         assert_eq!(Index::decode(body, 20), Some(index));
         assert_eq!(Index::decode(body, 21), None, "a gap between the blocks and the index");
     }

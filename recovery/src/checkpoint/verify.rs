@@ -63,6 +63,9 @@ pub(super) fn read_index(store: &dyn Store, path: &str, place: Range<u64>, hash:
     if checksum(&bytes) != hash {
         return Err(damage().into());
     }
+    if !Index::is_current(&bytes) {
+        return Err(damaged(store, path, begin, "another version of Freshet has written it, in a format of its own").into());
+    }
     Ok(Index::decode(&bytes, begin).ok_or_else(damage)?)
 }
 

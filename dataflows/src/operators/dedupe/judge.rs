@@ -60,7 +60,7 @@ pub(super) fn judge<'s>(
     let states = States::new(scope, info.clone(), Keeps::Values);
     let mut course = Course::new(scope, &info, options.begin, (options.save, states.keeps()));
     let mut memory =
-        Memory { within: options.within, states, known: Known::default(), sweep: Sweep::default(), keys: options.keys };
+        Memory { within: options.within, states, known: Known::new(scope.peers()), sweep: Sweep::default(), keys: options.keys };
     memory.restore(options.restore, first);
 
     builder.build(move |capabilities| {
@@ -74,7 +74,9 @@ pub(super) fn judge<'s>(
             while let Some((epoch, watermark)) = course.due(&frontiers[0]) {
                 let mut answers = memory.process(epoch, &asked.remove(&epoch).unwrap_or_default(), watermark);
                 answers_out.session(&held[0]).give_container(&mut answers);
-                held[0].downgrade(&course.advance(&mut memory.states));
+                let within = memory.within;
+                let needed = move |_: &[u8], state: &[u8]| deadline(decode(state), within) > watermark;
+                held[0].downgrade(&course.advance(&mut memory.states, needed));
             }
             held[1].downgrade(&course.rest(&mut memory.states));
             if course.is_over(&frontiers[0], &frontiers[1]) {
@@ -90,7 +92,7 @@ struct Memory {
     within: i64,
     states: States,
     /// The hashes of all keys in `states`.
-    known: Known,
+    known: Known<1>,
     sweep: Sweep,
     /// Told by how much the number of keys changes.
     keys: Box<dyn Fn(i64)>,
@@ -130,7 +132,7 @@ impl Memory {
         let (known, sweep, within) = (&mut self.known, &mut self.sweep, self.within);
         let mut keys = 0;
         self.states.restore(entries, first, |key, state, _| {
-            keys += known.add(key_hash(key), 1);
+            keys += known.add(key_hash(key), [1]);
             sweep.saw(deadline(decode(state), within));
         });
         (self.keys)(keys);
@@ -151,7 +153,7 @@ impl Memory {
         for group in order.chunk_by(|one, other| one.0 == other.0 && asked[one.1].key == asked[other.1].key) {
             let (hash, first) = (group[0].0, &asked[group[0].1]);
             let (key, time) = (first.key, first.question.time);
-            let is_known = self.known.contains(hash);
+            let is_known = self.known.rows(hash) != [0];
             let remembered = if is_known { find(&mut cursor, &storage, key).map(decode) } else { None };
             let passes = remembered.is_none_or(|time| self.forgets(time, watermark));
             for &(_, repeat) in &group[usize::from(passes)..] {
@@ -161,7 +163,7 @@ impl Memory {
                 continue;
             }
             if remembered.is_none() {
-                keys += self.known.add(hash, 1);
+                keys += self.known.add(hash, [1]);
             }
             changed.push((key, remembered, time));
             self.sweep.saw(deadline(time, self.within));
@@ -192,7 +194,7 @@ impl Memory {
             |_, state| deadline(decode(state), within),
             |key, state, _| {
                 if changed.binary_search_by(|(other, _, _)| (*other).cmp(key)).is_err() {
-                    *keys += known.add(key_hash(key), -1);
+                    *keys += known.add(key_hash(key), [-1]);
                     forgotten.push(key, state, -1);
                 }
             },

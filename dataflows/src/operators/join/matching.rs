@@ -19,12 +19,15 @@ use super::super::sweep::Sweep;
 use super::Bundle;
 use super::pairs::PairMaker;
 use super::place::{self, Place};
-use crate::arrangement::{Piece, Run, StateBatch, Updates};
+use crate::arrangement::{Key, Run, StateBatch, Updates};
 use crate::changes::{Delta, Side};
 use crate::epochs::Seal;
 use crate::keys::key_hash;
 use crate::saving::{Keeps, OpenSave, Restore};
 use crate::state::{JoinKind, JoinRule, Joined};
+
+/// So many pairs become rows of the view at once: few enough that what they consist of is still in the processor's cache.
+const PAIRS_AT_ONCE: usize = 4096;
 
 /// The streams of a join.
 pub struct Matched<'s> {
@@ -74,7 +77,7 @@ pub fn join<'s>(
     let states = States::new(scope, info.clone(), Keeps::Counts);
     let mut course = Course::new(scope, &info, options.begin, (options.save, states.keeps()));
     let mut rows =
-        Rows { rule: options.rule, maker, states, known: Known::default(), sweep: Sweep::default(), keys: options.keys };
+        Rows { rule: options.rule, maker, states, known: Known::new(scope.peers()), sweep: Sweep::default(), keys: options.keys };
     rows.restore(options.restore, first);
 
     builder.build(move |capabilities| {
@@ -89,7 +92,8 @@ pub fn join<'s>(
                 let (mut deltas, mut sides) = rows.process(epoch, &brought.remove(&epoch).unwrap_or_default(), watermark);
                 deltas_out.session(&held[0]).give_container(&mut deltas);
                 sides_out.session(&held[1]).give_container(&mut sides);
-                let next = course.advance(&mut rows.states);
+                let rule = rows.rule;
+                let next = course.advance(&mut rows.states, move |bytes, _| deadline(rule, bytes) > watermark);
                 held[..2].iter_mut().for_each(|capability| capability.downgrade(&next));
             }
             held[2].downgrade(&course.rest(&mut rows.states));
@@ -107,7 +111,7 @@ struct Rows {
     maker: PairMaker,
     states: States,
     /// The hashes of all keys in `states`.
-    known: Known,
+    known: Known<2>,
     sweep: Sweep,
     /// Told by how much the number of keys changes.
     keys: Box<dyn Fn(i64)>,
@@ -119,7 +123,7 @@ impl Rows {
         let (known, sweep, rule) = (&mut self.known, &mut self.sweep, self.rule);
         let mut keys = 0;
         self.states.restore(entries, first, |bytes, _, count| {
-            keys += known.add(key_hash(bytes), count);
+            keys += known.add(key_hash(bytes), on_side(bytes, count));
             sweep.saw(deadline(rule, bytes));
         });
         (self.keys)(keys);
@@ -130,6 +134,7 @@ impl Rows {
         let brought = sorted(bundles);
         let (mut cursor, storage) = self.states.cursor();
         let (mut pairs, mut keys) = (Vec::new(), 0);
+        let (mut deltas, mut sides) = (Vec::new(), Vec::new());
         let (mut new, mut old) = (Joined::default(), Joined::default());
         let mut start = Vec::new();
         let have_one_key =
@@ -137,20 +142,24 @@ impl Rows {
         for group in brought.chunk_by(|one, other| have_one_key(one.0, other.0)) {
             new.clear();
             old.clear();
+            let mut added = [0; 2];
             for &(bytes, weight) in group {
                 let Place { side, row, .. } = place::read(bytes, weight);
                 new.sides[side].push(row);
+                added[side] += weight;
                 self.sweep.saw(self.rule.deadline(side, row.time));
             }
             let key = place::read(group[0].0, 0).key;
             let hash = key_hash(key);
-            if self.known.contains(hash) {
-                look_up(&mut cursor, &storage, key, &new, self.rule, &mut old, &mut start);
-            }
+            let there = self.known.rows(hash).map(|rows| rows != 0);
+            look_up((&mut cursor, &storage), (key, there), &new, self.rule, &mut old, &mut start);
             old.changes(&new, self.rule, &mut pairs);
-            keys += self.known.add(hash, group.iter().map(|(_, weight)| weight).sum());
+            keys += self.known.add(hash, added);
+            if pairs.len() >= PAIRS_AT_ONCE {
+                self.maker.make(&pairs, &mut deltas, &mut sides);
+                pairs.clear();
+            }
         }
-        let (mut deltas, mut sides) = (Vec::new(), Vec::new());
         self.maker.make(&pairs, &mut deltas, &mut sides);
         self.update(epoch, &brought, watermark, &mut keys);
         (self.keys)(keys);
@@ -172,7 +181,7 @@ impl Rows {
                 let passed = rest.iter().take_while(|(other, _)| *other < bytes).count();
                 *rest = &rest[passed..];
                 if rest.first().is_none_or(|(other, _)| *other != bytes) {
-                    *keys += known.add(key_hash(bytes), -count);
+                    *keys += known.add(key_hash(bytes), on_side(bytes, -count));
                     forgotten.push(bytes, &[], -count);
                 }
             },
@@ -196,22 +205,28 @@ fn deadline(rule: JoinRule, bytes: &[u8]) -> Timestamp {
     rule.deadline(side, row.time)
 }
 
-/// Reads the rows of a key that `new` ones may have something to do with.
+/// Returns how many rows of a place there are on each side, of so many.
+fn on_side(bytes: &[u8], count: i64) -> [i64; 2] {
+    let mut counts = [0; 2];
+    counts[place::read(bytes, 0).side] = count;
+    counts
+}
+
+/// Reads the rows of a key that `new` ones may have something to do with, on the sides on which there are any.
 fn look_up<'a>(
-    cursor: &mut StateCursor,
-    storage: &'a Vec<StateBatch>,
-    key: &[u8],
+    (cursor, storage): (&mut StateCursor, &'a Vec<StateBatch>),
+    (key, there): (&[u8], [bool; 2]),
     new: &Joined<'a>,
     rule: JoinRule,
     old: &mut Joined<'a>,
     start: &mut Vec<u8>,
 ) {
-    for side in [0, 1] {
+    for side in [0, 1].into_iter().filter(|&side| there[side]) {
         let times = if rule.kind == JoinKind::Inner { new.near(1 - side, rule) } else { Some((i64::MIN, i64::MAX)) };
         let Some((low, high)) = times else { continue };
         place::write_start(key, side, low, start);
-        cursor.seek_key(storage, Piece(start));
-        while let Some(Piece(bytes)) = cursor.get_key(storage)
+        cursor.seek_key(storage, Key::new(start));
+        while let Some(Key { bytes, .. }) = cursor.get_key(storage)
             && bytes.starts_with(key)
         {
             let mut place = place::read(bytes, 0);
