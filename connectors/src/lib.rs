@@ -30,6 +30,7 @@ mod fault;
 pub mod file;
 pub mod format;
 pub mod generator;
+mod inline;
 pub mod kafka;
 pub mod letters;
 mod open;
@@ -45,6 +46,7 @@ mod trust;
 use circuit::Circuit;
 pub use error::Error;
 use format::Format;
+pub use inline::InlineTable;
 pub use open::{
     open_batch_sink, open_group_offsets, open_rejects_sink, open_source, open_table, open_table_sink, open_table_sink_keeping,
 };

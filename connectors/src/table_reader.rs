@@ -41,6 +41,9 @@ impl TableOptions {
 
 /// A table that is read as a whole; owned and blocked by one thread.
 pub trait TableReader: Send {
+    /// Says that an earlier run has read the table: a system that cannot be reached is away, and not one that was never there.
+    fn was_read_before(&mut self) {}
+
     /// Reads all rows as they are at one moment; `None` if it is plain without reading them that they are still those of the last time.
     ///
     /// # Errors

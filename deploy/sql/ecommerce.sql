@@ -9,6 +9,15 @@ CREATE TABLE IF NOT EXISTS events_per_minute (
     users        BIGINT NOT NULL,
     PRIMARY KEY (window_start, event_type, device, location)
 );
+CREATE TABLE IF NOT EXISTS markets_per_hour (
+    window_start TIMESTAMP NOT NULL,
+    window_end   TIMESTAMP NOT NULL,
+    market       VARCHAR(20) NOT NULL,
+    events       BIGINT NOT NULL,
+    users        BIGINT NOT NULL,
+    orders       BIGINT NOT NULL,
+    PRIMARY KEY (window_start, market)
+);
 CREATE TABLE IF NOT EXISTS revenue_per_minute (
     window_start TIMESTAMP NOT NULL,
     window_end   TIMESTAMP NOT NULL,

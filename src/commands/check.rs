@@ -9,7 +9,7 @@ use freshet_dataflows::sql::Functions;
 use super::find;
 use crate::cli::JobOptions;
 use crate::exit::Failure;
-use crate::job::{Job, TableSpec, ViewSpec, write_duration};
+use crate::job::{Job, TablePlace, TableSpec, ViewSpec, write_duration};
 use crate::planning::{self, Role};
 use crate::redact;
 use crate::text;
@@ -33,8 +33,12 @@ fn report(job: &Job, plan: &Plan, roles: &[Role]) -> String {
     }
     for table in &job.tables {
         let key: Vec<&str> = table.key.iter().map(|&column| table.columns[column].name.as_str()).collect();
-        let read = format!("key {}, read each {}", key.join(", "), write_duration(table.refresh));
-        rows.push(vec!["table".to_owned(), table.name.clone(), redact::url(&table.url), read]);
+        let key = format!("key {}", key.join(", "));
+        let key = match table.place {
+            TablePlace::Url(_) => format!("{key}, read each {}", write_duration(table.refresh)),
+            TablePlace::Here(_) => key,
+        };
+        rows.push(vec!["table".to_owned(), table.name.clone(), table.place.to_string(), key]);
     }
     for view in plan.views.iter().filter(|view| view.part_of.is_none()) {
         let keys: Vec<&str> = view.table.key.iter().map(|&key| view.table.columns[key].name.as_str()).collect();

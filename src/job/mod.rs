@@ -50,7 +50,7 @@ pub(crate) use error::{Origin, suggestion};
 pub(crate) use rejects::LAST_RESORT;
 pub use rejects::RejectsSpec;
 pub use schema::json_schema;
-pub use tables::TableSpec;
+pub use tables::{TablePlace, TableSpec};
 pub use units::{duration, size, write_duration};
 pub(crate) use values::Context;
 pub use variables::Lookup;

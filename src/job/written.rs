@@ -100,13 +100,16 @@ pub(super) struct SourceTable {
     pub(super) kafka: Named<Spanned<Setting>>,
 }
 
-/// A table that is read as a whole, again and again, and that streams are joined with.
+/// A table that is read as a whole, again and again, or that stands here, and that streams are joined with.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct LookupTable {
-    /// `file://path.csv`, `file://path.ndjson` or `postgres://user:password@host:port/database`.
-    #[schemars(with = "String")]
-    pub(super) url: Text,
+    /// `file://path.csv`, `file://path.ndjson` or `postgres://user:password@host:port/database`; or else there are `rows`.
+    #[schemars(with = "Option<String>")]
+    pub(super) url: Option<Text>,
+    /// The rows themselves, each with a value for each column, of a table that is small and hardly ever changes.
+    #[schemars(with = "Option<Vec<BTreeMap<String, serde_json::Value>>>")]
+    pub(super) rows: Option<Spanned<Vec<Spanned<toml::Table>>>>,
     /// The table's name in the database, such as `public.users`; by default its name here.
     #[schemars(with = "Option<String>")]
     pub(super) table: Option<Text>,

@@ -144,6 +144,32 @@ fn a_table_that_is_away_holds_up_nobody() {
 }
 
 #[test]
+fn a_job_whose_table_is_away_when_it_starts_says_so_and_asks_again_at_once() {
+    let mut server = Postgres::start(false);
+    let database = server.database("users");
+    let fill = "CREATE TABLE users (user_id text PRIMARY KEY, segment text); INSERT INTO users VALUES ('nobody', 'first')";
+    database.connect().batch_execute(fill).expect("a table");
+    let job = Job::generated("rate=1000").append(&ENRICHED.replace("100ms", "1h"));
+    let url = [("USERS_URL", database.url.as_str())];
+    let (mut running, port) = start(&job, &url);
+    Watch::sink(port, "warehouse").wait("sink_epoch", &mut running, |epoch| epoch > 5.0);
+    running.interrupt();
+    running.wait(LIMIT).expect_success("the job");
+    server.server.signal("KILL");
+    let (mut running, port) = start(&job, &url);
+    let watch = Watch { port, kind: "table", name: "users" };
+    watch.bear(&mut running, Duration::ZERO);
+    let sink = Watch::sink(port, "warehouse");
+    let epoch = sink.number("sink_epoch").expect("a number");
+    sink.wait("sink_epoch", &mut running, |now| now > epoch + 5.0);
+    server.server.start_again();
+    server.wait_until_ready();
+    watch.wait("table_circuit_state", &mut running, |state| state == 0.0);
+    running.interrupt();
+    running.wait(LIMIT).expect_success("the job");
+}
+
+#[test]
 fn brokers_that_are_away_cost_no_memory_and_no_row() {
     let mut kafka = Kafka::start();
     kafka.create("away", 1);

@@ -73,6 +73,10 @@ impl PostgresTable {
 }
 
 impl TableReader for PostgresTable {
+    fn was_read_before(&mut self) {
+        self.has_connected = true;
+    }
+
     fn read(&mut self) -> Result<Option<RecordBatch>, Error> {
         // Each time anew: between two readings a connection would only be in the way of whoever stops the server.
         let explain = if self.has_connected { Place::explain_reconnect } else { Place::explain_connect };

@@ -9,7 +9,7 @@ use arrow::array::RecordBatch;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use freshet_connectors::circuit::Circuit;
 use freshet_connectors::retry::Policy;
-use freshet_connectors::{Error as ConnectorError, TableReader, open_table};
+use freshet_connectors::{Error as ConnectorError, TableReader};
 use freshet_dataflows::epochs::Version;
 use freshet_dataflows::lookup::Lookup;
 use freshet_model::{Timestamp, ipc};
@@ -42,6 +42,8 @@ struct Follower {
     number: Version,
     /// The rows that the table had when it was read last.
     known: Option<Arc<Lookup>>,
+    /// Whether it was away when the job began.
+    is_awaited: bool,
     shared: Arc<Shared>,
 }
 
@@ -57,8 +59,12 @@ pub(in crate::run) fn read(
     for (index, (spec, shelf)) in job.tables.iter().zip(&tables.shelves).enumerate() {
         let mut follower = Follower::new(index, spec, job.retry, shelf, state, shared);
         follower.recall(anew)?;
-        let mut reader = open_table(&spec.url, spec.options())?;
-        follower.begin(reader.read())?;
+        let mut reader = spec.open()?;
+        if follower.known.is_some() {
+            reader.was_read_before();
+        }
+        let began = Instant::now();
+        follower.begin(began, reader.read())?;
         followers.push((follower, reader));
     }
     Ok(Followers(followers))
@@ -90,7 +96,7 @@ impl Follower {
         let stats = &shared.stats.tables[index];
         let circuit =
             Circuit::with_meanwhile(&stats.thing(), policy, Arc::clone(&stats.circuit), "its last version stays in force");
-        Follower { index, shelf, refresh: spec.refresh, circuit, state, number: 0, known: None, shared }
+        Follower { index, shelf, refresh: spec.refresh, circuit, state, number: 0, known: None, is_awaited: false, shared }
     }
 
     /// Finds the newest version of former runs, which is in force as long as nothing else is known.
@@ -115,9 +121,18 @@ impl Follower {
         Ok(())
     }
 
-    /// Takes in the first reading. A job that goes on does so with the version that it has, if the table is away.
-    fn begin(&mut self, read: Read) -> Result<(), Error> {
-        match read.map_err(Error::from).and_then(|rows| self.take(rows)) {
+    /// Takes in the first reading. A job that goes on does so with the version that it has, if the table is away, which is asked for again at once.
+    fn begin(&mut self, began: Instant, read: Read) -> Result<(), Error> {
+        let outcome = match read {
+            Err(error) if self.known.is_some() && error.is_transient() => {
+                self.is_awaited = true;
+                tracing::warn!("{error}; version {} stays in force", self.number);
+                self.count_failure();
+                self.circuit.failed(began, error).map_err(Error::from)
+            }
+            read => read.map_err(Error::from).and_then(|rows| self.take(rows)),
+        };
+        match outcome {
             Err(error @ Error::Connector(_)) if self.known.is_some() => {
                 self.tell(&error, &mut String::new());
                 Ok(())
@@ -134,7 +149,7 @@ impl Follower {
         };
         let Some((ask, answers)) = self.start_reading(reader) else { return };
         let mut told = String::new();
-        while wait(self.refresh, &is_over) {
+        while std::mem::take(&mut self.is_awaited) || wait(self.refresh, &is_over) {
             match self.read_again(&ask, &answers, &is_over) {
                 Ok(true) if told.is_empty() => {}
                 Ok(true) => {

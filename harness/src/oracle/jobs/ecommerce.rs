@@ -24,6 +24,7 @@ const HOUR: i64 = 60 * MINUTE;
 pub fn check(client: &mut Client, topic: &Stream) {
     let stream = &topic.distinct("event_id", false);
     counts(client, stream);
+    markets(client, stream);
     revenue(client, stream, "revenue_per_minute", MINUTE);
     revenue(client, stream, "revenue_per_hour", HOUR);
     products(client, stream);
@@ -44,6 +45,31 @@ fn counts(client: &mut Client, stream: &Stream) {
         .collect();
     let key = ["window_start", "event_type", "device", "location"];
     check_rows(client, "events_per_minute", &key, &["window_end", "events", "users"], &rows);
+}
+
+/// Where people come from; the job's table leaves out some of the countries.
+fn market(country: &str) -> &'static str {
+    match country {
+        "DE" | "ES" | "FR" | "GB" | "PL" => "Europe",
+        "BR" | "CA" | "MX" | "US" => "Americas",
+        "AU" | "IN" | "JP" | "KR" => "Asia-Pacific",
+        _ => "elsewhere",
+    }
+}
+
+fn markets(client: &mut Client, stream: &Stream) {
+    let hours = Windowed::new(client, "markets_per_hour", stream, Window::Hop(HOUR, HOUR));
+    let groups = hours.groups(|event| Some(vec![market(&event.expect("location")).to_owned()]));
+    assert!(groups.keys().any(|(_, _, key)| key[0] == "elsewhere"), "some countries are not in the table");
+    let rows: Rows = groups
+        .into_iter()
+        .map(|((start, end, key), events)| {
+            let users: BTreeSet<_> = events.iter().map(|event| event.expect("user_id")).collect();
+            let orders = events.iter().filter(|event| event.is("event_type", "purchase")).count();
+            (cells![start, key[0]], cells![end, events.len(), users.len(), orders])
+        })
+        .collect();
+    check_rows(client, "markets_per_hour", &["window_start", "market"], &["window_end", "events", "users", "orders"], &rows);
 }
 
 fn revenue(client: &mut Client, stream: &Stream, view: &str, size: i64) {
