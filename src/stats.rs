@@ -13,7 +13,6 @@ pub use histogram::{BOUNDS, Histogram, Snapshot};
 
 use freshet_connectors::breaker::State;
 use freshet_connectors::circuit::Gauge;
-use freshet_connectors::format::Encoding;
 use freshet_dataflows::plan::Plan;
 
 use crate::job::Job;
@@ -198,7 +197,7 @@ impl Stats {
         Stats::new(&sources, &views, &sinks.chain(places).collect::<Vec<_>>())
             .with_streams(streams)
             .with_tables(job.tables.iter().map(|table| table.name.clone()))
-            .with_registries(job.sources.iter().map(|source| matches!(source.format.encoding, Encoding::Avro(_))))
+            .with_registries(job.sources.iter().map(|source| source.format.encoding.registry().is_some()))
     }
 
     /// Says of each source whether a registry knows its schemas.

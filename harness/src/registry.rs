@@ -73,9 +73,22 @@ impl Registry {
     /// # Errors
     /// The registry refuses the schema.
     pub fn register(&self, subject: &str, schema: &str) -> Result<u32, (u16, String)> {
+        self.register_body(subject, &json!({ "schema": schema }))
+    }
+
+    /// Registers a schema of Protobuf, and which first versions of which subjects it imports by which names.
+    ///
+    /// # Errors
+    /// The registry refuses the schema.
+    pub fn register_protobuf(&self, subject: &str, schema: &str, imports: &[(&str, &str)]) -> Result<u32, (u16, String)> {
+        let reference = |(name, subject): &(&str, &str)| json!({ "name": name, "subject": subject, "version": 1 });
+        let references: Vec<Value> = imports.iter().map(reference).collect();
+        self.register_body(subject, &json!({ "schema": schema, "schemaType": "PROTOBUF", "references": references }))
+    }
+
+    fn register_body(&self, subject: &str, body: &Value) -> Result<u32, (u16, String)> {
         let path = format!("{PATH}/subjects/{subject}/versions");
-        let body = json!({ "schema": schema }).to_string();
-        let (status, text) = http::send(self.port, "POST", &path, &body).expect("the registry answers");
+        let (status, text) = http::send(self.port, "POST", &path, &body.to_string()).expect("the registry answers");
         let answer: Value = serde_json::from_str(&text).unwrap_or_default();
         match answer["id"].as_u64().and_then(|id| u32::try_from(id).ok()) {
             Some(id) => Ok(id),

@@ -13,7 +13,7 @@ use super::written::{RegistryTable, SourceTable, Text, in_order};
 use super::{Error, suggestion};
 
 /// A schema that does not fit makes each of its records a dead letter: before a whole topic becomes that, the job stops.
-const MAX_DEAD_RUN_OF_AVRO: u64 = 1000;
+const MAX_DEAD_RUN_OF_SCHEMAS: u64 = 1000;
 
 /// A type of column that only the job file knows: the JSON text of a value.
 const RAW: &str = "json";
@@ -80,12 +80,14 @@ impl Context<'_> {
         fields: Vec<FieldSpec>,
     ) -> Result<Format, Error> {
         let key = |field: &str| format!("source.{}.{field}", source.get_ref());
-        let encoding = match self.choice(&key("format"), table.format.as_ref(), &["json", "avro", "csv"])? {
+        let registry = |format| self.registry(&key("registry"), source, format, table.registry.as_ref());
+        let encoding = match self.choice(&key("format"), table.format.as_ref(), &["json", "avro", "protobuf", "csv"])? {
             0 => Encoding::Json,
-            1 => Encoding::Avro(self.registry(&key("registry"), source, table.registry.as_ref())?),
+            1 => Encoding::Avro(registry("avro")?),
+            2 => Encoding::Protobuf(registry("protobuf")?),
             _ => Encoding::Csv { delimiter: self.delimiter(&key("delimiter"), table.delimiter.as_ref())? },
         };
-        let default = if matches!(encoding, Encoding::Avro(_)) { MAX_DEAD_RUN_OF_AVRO } else { 0 };
+        let default = encoding.registry().map_or(0, |_| MAX_DEAD_RUN_OF_SCHEMAS);
         let max_dead_run = NonZeroU64::new(table.max_dead_run.as_ref().map_or(default, |most| *most.get_ref()));
         self.checked_format(&key("columns"), source, columns, Format { encoding, fields, max_dead_run })
     }
@@ -100,10 +102,16 @@ impl Context<'_> {
         Ok(format)
     }
 
-    /// Reads where the schemas are of what is written in Avro; `owner` is the source or sink that needs them.
-    pub(super) fn registry(&self, key: &str, owner: &Text, table: Option<&RegistryTable>) -> Result<RegistryOptions, Error> {
+    /// Reads where the schemas are of what is written in a format that has some; `owner` is the source or sink that needs them.
+    pub(super) fn registry(
+        &self,
+        key: &str,
+        owner: &Text,
+        format: &str,
+        table: Option<&RegistryTable>,
+    ) -> Result<RegistryOptions, Error> {
         let Some(table) = table else {
-            let what = format!("'{}' is in avro, and has no registry", owner.get_ref());
+            let what = format!("'{}' is in {format}, and has no registry", owner.get_ref());
             return Err(self.error(owner, what, "add registry = { url = \"http://host:8081\" }"));
         };
         let value =

@@ -117,6 +117,11 @@ impl Context<'_> {
             from_latest: self.choice(&key("start"), table.start.as_ref(), &["earliest", "latest"])? == 1,
             settings: self.settings(&key("kafka"), table.kafka)?,
         };
+        if source.format.encoding.registry().is_some() && !source.url.starts_with("kafka://") {
+            let written = table.format.as_ref().map_or("", |text| text.get_ref());
+            let what = format!("'{}' is in {written}, and no topic", name.get_ref());
+            return Err(self.error(name, what, "leave its format out, or read a file as csv"));
+        }
         if let Some(watermark) = table.watermark {
             self.watermark(&key("watermark"), &watermark, &mut source)?;
         }
@@ -199,12 +204,16 @@ impl Context<'_> {
             return Err(self.error(name, format!("sink '{}' holds no views", name.get_ref()), way_out));
         }
         let url = self.url(&key("url"), &table.url, &SINK_SCHEMES)?;
+        if let Some(text) = table.format.as_ref().filter(|text| text.get_ref().as_str() == "protobuf") {
+            let what = format!("sink '{}' cannot be in protobuf, which is read only", name.get_ref());
+            return Err(self.error(text, what, "write json or avro"));
+        }
         let avro = match self.choice(&key("format"), table.format.as_ref(), &["json", "avro"])? {
             0 => None,
             _ if !url.starts_with("kafka://") => {
                 return Err(self.error(name, format!("'{}' is in avro, and no topic", name.get_ref()), "leave its format out"));
             }
-            _ => Some(self.registry(&key("registry"), name, table.registry.as_ref())?),
+            _ => Some(self.registry(&key("registry"), name, "avro", table.registry.as_ref())?),
         };
         Ok(SinkSpec {
             url,

@@ -71,15 +71,15 @@ pub(super) struct SourceTable {
     /// `kafka://host:port,host:port/topic`, `file://path.ndjson`, `stdin://` or `generator://local/kind`.
     #[schemars(with = "String")]
     pub(super) url: Text,
-    /// How a record is written: `json` (default); in topics also `avro`, in Confluent's wire format; in files also `csv`.
+    /// How a record is written: `json` (default); in topics also `avro` and `protobuf`, in Confluent's wire format; in files also `csv`.
     #[schemars(with = "Option<String>")]
     pub(super) format: Option<Text>,
-    /// Where the schemas of records in Avro are.
+    /// Where the schemas of records in Avro or Protobuf are.
     pub(super) registry: Option<RegistryTable>,
     /// What stands between two values in CSV; a comma by default.
     #[schemars(with = "Option<String>")]
     pub(super) delimiter: Option<Text>,
-    /// So many dead letters in a row, in one partition, stop the job; 0 lets any number pass. 1000 by default for Avro, 0 for the others.
+    /// So many dead letters in a row, in one partition, stop the job; 0 lets any number pass. 1000 by default for Avro and Protobuf, 0 for the others.
     #[schemars(with = "Option<u64>")]
     pub(super) max_dead_run: Option<Spanned<u64>>,
     /// The columns in order, each with its type: `text`, `varchar(n)`, `bigint`, `double`, `boolean`, `timestamp`, `decimal(p,s)`, `json`;

@@ -13,6 +13,7 @@ mod letters;
 mod new_partitions;
 mod outages;
 mod pipelines;
+mod protobuf_topic;
 mod refusals;
 mod repeats;
 mod resets;

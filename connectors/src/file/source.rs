@@ -68,8 +68,12 @@ impl FileSource {
     /// # Errors
     /// No file fits, or one cannot be read.
     pub fn open(url: &str, options: SourceOptions) -> Result<FileSource, Error> {
-        if matches!(options.format.encoding, Encoding::Avro(_)) {
-            return Err(Error::setup(thing(&options), "records in Avro are messages of a topic", "read a file as json or csv"));
+        if options.format.encoding.registry().is_some() {
+            return Err(Error::setup(
+                thing(&options),
+                "records with a registry are messages of a topic",
+                "read a file as json or csv",
+            ));
         }
         let decoders = Decoders::open(&options)?;
         if url.starts_with("stdin://") {
@@ -95,7 +99,7 @@ impl FileSource {
         let thing = thing(&self.options);
         let lines = match self.options.format.encoding {
             Encoding::Csv { delimiter } => Lines::quoted(self.options.max_record_bytes, delimiter),
-            Encoding::Json | Encoding::Avro(_) => Lines::new(self.options.max_record_bytes),
+            Encoding::Json | Encoding::Avro(_) | Encoding::Protobuf(_) => Lines::new(self.options.max_record_bytes),
         };
         if self.files.is_empty() && partition == 0 {
             if start.is_some() {

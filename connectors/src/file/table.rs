@@ -37,8 +37,12 @@ impl FileTable {
     /// # Errors
     /// The format is that of a topic.
     pub fn open(url: &str, options: TableOptions) -> Result<FileTable, Error> {
-        if matches!(options.format.encoding, Encoding::Avro(_)) {
-            return Err(Error::setup(options.thing(), "records in Avro are messages of a topic", "read a file as json or csv"));
+        if options.format.encoding.registry().is_some() {
+            return Err(Error::setup(
+                options.thing(),
+                "records with a registry are messages of a topic",
+                "read a file as json or csv",
+            ));
         }
         Ok(FileTable { options, path: path_of(url).to_owned(), known: None })
     }
@@ -62,7 +66,7 @@ impl FileTable {
         let mut file = File::open(path).map_err(|error| self.unreadable(path, &error))?;
         let mut lines = match self.options.format.encoding {
             Encoding::Csv { delimiter } => Lines::quoted(MAX_RECORD_BYTES, delimiter),
-            Encoding::Json | Encoding::Avro(_) => Lines::new(MAX_RECORD_BYTES),
+            Encoding::Json | Encoding::Avro(_) | Encoding::Protobuf(_) => Lines::new(MAX_RECORD_BYTES),
         };
         let mut take = |line: Line<'_>| match line {
             Line::Record(record) => rows.push(record),

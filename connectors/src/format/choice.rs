@@ -27,6 +27,8 @@ pub enum Encoding {
     Json,
     /// One record in Confluent's wire format, its schema in this registry.
     Avro(RegistryOptions),
+    /// One message of Protobuf in Confluent's wire format, its schema in this registry.
+    Protobuf(RegistryOptions),
     /// One line of comma-separated values, the first line of a file being their names.
     Csv {
         /// What stands between two values.
@@ -48,6 +50,17 @@ pub struct FieldSpec {
     pub required: bool,
 }
 
+impl Encoding {
+    /// Returns where the schemas of the records are, if they have any. Such records are messages of a topic.
+    #[must_use]
+    pub fn registry(&self) -> Option<&RegistryOptions> {
+        match self {
+            Encoding::Avro(registry) | Encoding::Protobuf(registry) => Some(registry),
+            Encoding::Json | Encoding::Csv { .. } => None,
+        }
+    }
+}
+
 impl Format {
     /// Tells whether columns can be read as described.
     ///
@@ -64,6 +77,7 @@ impl fmt::Display for Format {
         match &self.encoding {
             Encoding::Json => {}
             Encoding::Avro(_) => f.write_str(", in avro")?,
+            Encoding::Protobuf(_) => f.write_str(", in protobuf")?,
             Encoding::Csv { delimiter } => write!(f, ", in csv with '{}'", delimiter.escape_ascii())?,
         }
         if !self.fields.is_empty() {

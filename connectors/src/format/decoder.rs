@@ -24,9 +24,9 @@ use freshet_model::{
 
 use super::columns::{Builder, Slot};
 use super::layout::{Layout, Values};
-use super::{Encoding, Header, avro, csv, json};
+use super::{Encoding, Header, avro, csv, json, protobuf};
 use crate::circuit::Circuit;
-use crate::registry::{Registry, Trouble};
+use crate::registry::{Language, Registry, Trouble};
 use crate::{Error, SourceOptions};
 
 /// A decoder that holds so many bytes of payloads should be finished: Arrow's texts end at 2 GiB.
@@ -51,7 +51,8 @@ impl Decoders {
         let layout = Layout::new(&options.columns, &options.format.fields);
         let layout = layout.map_err(|problem| Error::setup(thing(), problem, "correct its columns"))?;
         let registry = match &options.format.encoding {
-            Encoding::Avro(registry) => Some(Arc::new(Registry::open(&thing(), registry)?)),
+            Encoding::Avro(registry) => Some(Arc::new(Registry::open(&thing(), registry, Language::Avro)?)),
+            Encoding::Protobuf(registry) => Some(Arc::new(Registry::open(&thing(), registry, Language::Protobuf)?)),
             Encoding::Json | Encoding::Csv { .. } => None,
         };
         Ok(Decoders { options: options.clone(), layout, registry })
@@ -74,7 +75,7 @@ impl Decoders {
     pub(crate) fn header(&self, line: &[u8]) -> Option<Arc<Header>> {
         match self.options.format.encoding {
             Encoding::Csv { delimiter } => Some(Arc::new(csv::Line::new(delimiter).read_header(line, &self.layout))),
-            Encoding::Json | Encoding::Avro(_) => None,
+            Encoding::Json | Encoding::Avro(_) | Encoding::Protobuf(_) => None,
         }
     }
 
@@ -92,6 +93,7 @@ impl Decoders {
             sure: Timestamp::MIN,
             record: match (&options.format.encoding, registry) {
                 (Encoding::Csv { delimiter }, _) => Record::Csv(csv::Line::new(*delimiter)),
+                (Encoding::Protobuf(_), Some(registry)) => Record::Protobuf(protobuf::Confluent::new(Arc::clone(registry))),
                 (_, Some(registry)) => Record::Avro(avro::Confluent::new(Arc::clone(registry))),
                 (_, None) => Record::Json(json::Fields::of(layout)),
             },
@@ -140,6 +142,7 @@ enum Record {
     Json(json::Fields),
     Csv(csv::Line),
     Avro(avro::Confluent),
+    Protobuf(protobuf::Confluent),
 }
 
 /// Why a record is not a row.
@@ -308,6 +311,7 @@ impl Decoder {
             Record::Json(fields) => json::read(payload, fields, &mut self.values)?,
             Record::Csv(line) => line.read(payload, &self.layout, &mut self.values)?,
             Record::Avro(messages) => messages.read(payload, &self.layout, &mut self.values).map(|()| "")?,
+            Record::Protobuf(messages) => messages.read(payload, &self.layout, &mut self.values).map(|()| "")?,
         };
         self.layout.settle(&mut self.values)?;
         let time = self.event_time()?;

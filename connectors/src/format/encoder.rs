@@ -10,7 +10,7 @@ use freshet_model::TableSchema;
 use super::Rows;
 use super::avro::write::{Writer, schema};
 use crate::circuit::Circuit;
-use crate::registry::{Registry, Trouble};
+use crate::registry::{Language, Registry, Trouble};
 use crate::{Error, SinkOptions};
 
 /// How soon the circuit of a registry that is away is looked at again.
@@ -43,7 +43,7 @@ impl Encoder {
         let thing = format!("sink '{}'", options.name);
         let schema =
             schema(table).map_err(|problem| Error::setup(&thing, problem, "give the view or the column another name"))?;
-        let registry = Registry::open(&thing, registry)?;
+        let registry = Registry::open(&thing, registry, Language::Avro)?;
         registry.guard(circuit);
         let begun = Instant::now();
         loop {

@@ -96,6 +96,11 @@ impl Layout {
         values.texts.push_str(&self.texts);
     }
 
+    /// Returns what a slot holds before a record is read.
+    pub(super) fn initial(&self, slot: usize) -> Slot {
+        self.initial[slot]
+    }
+
     /// Gives each column its value, once the record has been read, or says why the columns cannot hold it.
     pub(super) fn settle(&self, values: &mut Values) -> Result<(), (Reason, String)> {
         for &(column, other) in &self.others {

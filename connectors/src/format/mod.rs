@@ -4,16 +4,19 @@
 //! |---|---|
 //! | [`Format`] | says how the records of a source are written, and where in them its columns are |
 //! | [`Decoder`] | turns records into Arrow columns; what cannot be accepted becomes a dead letter |
-//! | `json`, `avro`, `csv` | read one record into one slot a column |
+//! | `json`, `avro`, `protobuf`, `csv` | read one record into one slot a column |
 //! | `Encoder` | encodes the rows that a topic gets, in JSON or Avro |
 //! | [`to_json`] | encodes the rows of Arrow batches as JSON, one object a row |
 //!
-//! All work on bytes alone: they do no I/O, save that Avro asks the registry for schemas, and know no clock. Two are inverse to one another: what [`to_json`] writes, a JSON
+//! All work on bytes alone: they do no I/O, save that Avro and Protobuf ask the registry for schemas, and know no clock. Two are inverse to one another: what [`to_json`] writes, a JSON
 //! decoder with the same columns reads back as the same values (floats that are not finite become null).
 
 mod avro;
+mod binary;
 mod choice;
 mod columns;
+mod confluent;
+mod convert;
 mod csv;
 mod decimal;
 mod decoder;
@@ -21,9 +24,11 @@ mod depth;
 mod encoder;
 mod json;
 mod layout;
+mod protobuf;
 mod text;
 mod time;
 pub mod to_json;
+mod want;
 
 use freshet_model::Timestamp;
 

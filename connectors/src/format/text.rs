@@ -1,4 +1,4 @@
-//! Values written as text: in a CSV file, in a text of an Avro record, as the default of a column.
+//! Values written as text: in a CSV file, in a text of a binary record, as the default of a column.
 
 use freshet_model::{ColumnType, Reason};
 

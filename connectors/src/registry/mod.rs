@@ -54,11 +54,44 @@ impl std::fmt::Debug for RegistryOptions {
     }
 }
 
+/// The language in which a schema is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Language {
+    Avro,
+    Protobuf,
+}
+
+impl Language {
+    /// Returns its name among registries; one that says none means Avro.
+    fn code(self) -> &'static str {
+        match self {
+            Language::Avro => "AVRO",
+            Language::Protobuf => "PROTOBUF",
+        }
+    }
+
+    /// Returns its name among people.
+    fn name(self) -> &'static str {
+        match self {
+            Language::Avro => "Avro",
+            Language::Protobuf => "Protobuf",
+        }
+    }
+}
+
+/// Another schema that one refers to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Reference {
+    /// What it is called there: of Protobuf, the path that is imported.
+    pub(crate) name: String,
+    pub(crate) text: String,
+}
+
 /// What a registry knows of an id.
 #[derive(Debug, Clone)]
 pub(crate) enum Answer {
-    /// The Avro schema of this text, and those that it refers to.
-    Schema { text: String, references: Vec<String> },
+    /// The schema of this text, and those that it refers to, the innermost first.
+    Schema { text: String, references: Vec<Reference> },
     /// A schema of another language, or one that refers to what is not there: why it is of no use.
     Unreadable(String),
     /// Nothing.
@@ -77,6 +110,8 @@ pub(crate) enum Trouble {
 /// A registry and what it has said so far.
 pub(crate) struct Registry {
     client: Client,
+    /// Schemas in any other are of no use.
+    language: Language,
     known: Mutex<Known>,
 }
 
@@ -91,10 +126,10 @@ impl Registry {
     ///
     /// # Errors
     /// The address or the file of certificates is wrong.
-    pub(crate) fn open(thing: &str, options: &RegistryOptions) -> Result<Registry, Error> {
+    pub(crate) fn open(thing: &str, options: &RegistryOptions, language: Language) -> Result<Registry, Error> {
         let client = Client::new(thing, options)?;
         let circuit = Circuit::new(&format!("registry of {thing}"), Policy::default(), Arc::new(Gauge::default()));
-        Ok(Registry { client, known: Mutex::new(Known { answers: HashMap::new(), circuit }) })
+        Ok(Registry { client, language, known: Mutex::new(Known { answers: HashMap::new(), circuit }) })
     }
 
     /// Takes the circuit by which attempts are repeated.
@@ -106,7 +141,7 @@ impl Registry {
     #[cfg(test)]
     pub(crate) fn known(schemas: &[(u32, &str)]) -> Registry {
         let options = RegistryOptions { url: "http://localhost".to_owned(), ..RegistryOptions::default() };
-        let registry = Registry::open("source 's'", &options).expect("a url");
+        let registry = Registry::open("source 's'", &options, Language::Avro).expect("a url");
         let mut known = registry.known.lock().expect("not poisoned");
         for (id, text) in schemas {
             known.answers.insert(*id, Answer::Schema { text: (*text).to_owned(), references: Vec::new() });
@@ -161,32 +196,36 @@ impl Registry {
             Reply::Missing | Reply::Refused(_) => return Ok(Answer::Unknown),
         };
         let found: Found = self.client.parse(&text)?;
-        let mut references = Vec::new();
-        match self.collect(&found, &mut references)? {
+        let (mut met, mut references) = (Vec::new(), Vec::new());
+        match self.collect(&found, &mut met, &mut references)? {
             Some(missing) => Ok(Answer::Unreadable(missing)),
             None => Ok(Answer::Schema { text: found.schema, references }),
         }
     }
 
-    /// Adds the texts that a schema refers to, innermost first; returns why that cannot be done.
-    fn collect(&self, found: &Found, texts: &mut Vec<String>) -> Result<Option<String>, Error> {
-        if let Some(language) = found.language.as_deref().filter(|&language| language != "AVRO") {
-            return Ok(Some(format!("it is {language}, not Avro")));
+    /// Adds the schemas that one refers to, except those that have been `met`, innermost first; returns why that cannot be done.
+    fn collect(&self, found: &Found, met: &mut Vec<Pointer>, all: &mut Vec<Reference>) -> Result<Option<String>, Error> {
+        let (language, wanted) = (found.language.as_deref().unwrap_or(Language::Avro.code()), self.language);
+        if language != wanted.code() {
+            return Ok(Some(format!("it is {language}, not {}", wanted.name())));
         }
-        for Reference { subject, version } in &found.references {
-            if texts.len() >= MAX_REFERENCES {
+        for pointer in &found.references {
+            if met.contains(pointer) {
+                continue;
+            }
+            if met.len() >= MAX_REFERENCES {
                 return Ok(Some(format!("it refers to more than {MAX_REFERENCES} schemas")));
             }
+            met.push(pointer.clone());
+            let Pointer { name, subject, version } = pointer;
             let Reply::Found(text) = self.client.get(&["subjects", subject, "versions", &version.to_string()])? else {
                 return Ok(Some(format!("it refers to version {version} of '{subject}', which is not there")));
             };
             let inner: Found = self.client.parse(&text)?;
-            if let Some(problem) = self.collect(&inner, texts)? {
+            if let Some(problem) = self.collect(&inner, met, all)? {
                 return Ok(Some(problem));
             }
-            if !texts.contains(&inner.schema) {
-                texts.push(inner.schema);
-            }
+            all.push(Reference { name: name.clone(), text: inner.schema });
         }
         Ok(None)
     }
@@ -216,12 +255,14 @@ struct Found {
     #[serde(rename = "schemaType")]
     language: Option<String>,
     #[serde(default)]
-    references: Vec<Reference>,
+    references: Vec<Pointer>,
 }
 
-/// Another schema that one refers to.
-#[derive(Deserialize)]
-struct Reference {
+/// Where another schema is that one refers to.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+struct Pointer {
+    #[serde(default)]
+    name: String,
     subject: String,
     version: u32,
 }

@@ -32,8 +32,12 @@ impl Server {
     }
 
     fn registry(&self) -> Registry {
+        self.registry_of(Language::Avro)
+    }
+
+    fn registry_of(&self, language: Language) -> Registry {
         let options = RegistryOptions { url: self.url.clone(), ..RegistryOptions::default() };
-        Registry::open("source 's'", &options).expect("a url")
+        Registry::open("source 's'", &options, language).expect("a url")
     }
 
     fn asked(&self) -> usize {
@@ -197,7 +201,7 @@ fn a_registry_is_given_up_when_the_policy_says_so_and_left_alone_when_nobody_nee
 fn nobody_at_the_address_is_waited_for() {
     let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port").local_addr().expect("an address");
     let options = RegistryOptions { url: format!("http://{address}"), ..RegistryOptions::default() };
-    let registry = Registry::open("source 's'", &options).expect("a url");
+    let registry = Registry::open("source 's'", &options, Language::Avro).expect("a url");
     assert!(matches!(registry.schema(1), Err(Trouble::Away)));
 }
 
@@ -211,7 +215,7 @@ fn credentials_are_sent_and_never_shown() {
         let (user, password) = (Some("alice".to_owned()), Some(password.to_owned()));
         let options = RegistryOptions { url: server.url.clone(), user, password, ca: None };
         assert!(!format!("{options:?}").contains("hunter"));
-        Registry::open("source 's'", &options).expect("a url").schema(1)
+        Registry::open("source 's'", &options, Language::Avro).expect("a url").schema(1)
     };
     assert!(with("hunter2").is_ok());
     let error = lasting(with("hunter3"));
@@ -227,8 +231,12 @@ fn what_is_no_registry_is_said_to_be_none() {
     }
     for url in ["registry:8081", "ftp://x", "http://"] {
         let options = RegistryOptions { url: url.to_owned(), ..RegistryOptions::default() };
-        assert!(Registry::open("source 's'", &options).is_err(), "{url}");
+        assert!(Registry::open("source 's'", &options, Language::Avro).is_err(), "{url}");
     }
+}
+
+fn reference(name: &str, text: &str) -> Reference {
+    Reference { name: name.to_owned(), text: text.to_owned() }
 }
 
 #[test]
@@ -250,9 +258,57 @@ fn schemas_that_refer_to_others_come_with_them() {
     });
     let registry = server.registry();
     let Ok(Answer::Schema { text, references }) = registry.schema(1) else { panic!("a schema") };
-    assert_eq!((text.as_str(), references), ("outer", vec!["inner".to_owned(), "middle".to_owned()]));
+    assert_eq!((text.as_str(), references), ("outer", vec![reference("y", "inner"), reference("x", "middle")]));
     assert!(matches!(registry.schema(2), Ok(Answer::Unreadable(what)) if what == "it is JSON, not Avro"));
     assert!(matches!(registry.schema(3), Ok(Answer::Unreadable(what)) if what.contains("version 1 of 'gone'")));
+}
+
+#[test]
+fn a_schema_of_another_language_is_of_no_use() {
+    let server = Server::start(|request, _| {
+        let text = match request.split(' ').nth(1) {
+            Some("/base/schemas/ids/1") => {
+                r#"{"schemaType":"PROTOBUF","schema":"outer","references":[{"name":"a.proto","subject":"a","version":1}]}"#
+            }
+            Some("/base/subjects/a/versions/1") => r#"{"schemaType":"PROTOBUF","schema":"inner"}"#,
+            Some("/base/schemas/ids/2") => {
+                r#"{"schemaType":"PROTOBUF","schema":"o","references":[{"name":"b","subject":"b","version":1}]}"#
+            }
+            Some("/base/schemas/ids/3") => r#"{"schema":"\"long\""}"#,
+            Some("/base/subjects/b/versions/1") => r#"{"schema":"\"long\""}"#,
+            _ => return (404, r#"{"error_code":40401}"#.to_owned()),
+        };
+        (200, text.to_owned())
+    });
+    let protobuf = server.registry_of(Language::Protobuf);
+    let Ok(Answer::Schema { text, references }) = protobuf.schema(1) else { panic!("a schema") };
+    assert_eq!((text.as_str(), references), ("outer", vec![reference("a.proto", "inner")]));
+    for id in [2, 3] {
+        assert!(matches!(protobuf.schema(id), Ok(Answer::Unreadable(what)) if what == "it is AVRO, not Protobuf"));
+    }
+    assert!(matches!(server.registry().schema(1), Ok(Answer::Unreadable(what)) if what == "it is PROTOBUF, not Avro"));
+}
+
+#[test]
+fn schemas_that_refer_to_one_another_or_to_too_many_come_to_an_end() {
+    let server = Server::start(|request, _| {
+        let path = request.split(' ').nth(1).unwrap_or_default();
+        let to = |subject: &str| {
+            format!(r#"{{"schema":"s","references":[{{"name":"{subject}","subject":"{subject}","version":1}}]}}"#)
+        };
+        (
+            200,
+            match path.strip_prefix("/base/subjects/n") {
+                Some(rest) => to(&format!("n{}", rest.split('/').next().map_or(0, |n| n.parse::<u32>().expect("a number") + 1))),
+                None if path.ends_with("/ids/1") => to("a"),
+                None if path.ends_with("/ids/2") => to("n0"),
+                None => to("a"),
+            },
+        )
+    });
+    let registry = server.registry();
+    assert!(matches!(registry.schema(1), Ok(Answer::Schema { references, .. }) if references == [reference("a", "s")]));
+    assert!(matches!(registry.schema(2), Ok(Answer::Unreadable(what)) if what == "it refers to more than 100 schemas"));
 }
 
 #[test]

@@ -1,7 +1,8 @@
-//! Avro through a real broker, its schemas in a real registry, which some of the tests cut off.
+//! Avro, and Protobuf, through a real broker, their schemas in a real registry, which some of the tests cut off.
 
 mod evolution;
 mod outages;
+mod protobuf;
 mod proxy;
 mod sinks;
 mod tls;

@@ -1,29 +1,8 @@
 //! Bytes as Avro writes them.
 
-use freshet_model::Reason;
-
+use super::super::binary::{Broken, TOO_SHORT, varint, zigzag};
 use super::super::depth::MAX_DEPTH;
 use super::schema::{Node, Schema};
-
-/// A record that does not follow its schema.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Broken {
-    /// What is wrong, for a person.
-    Malformed(&'static str),
-    /// Values inside of values inside of values.
-    TooDeep,
-}
-
-impl From<Broken> for (Reason, String) {
-    fn from(broken: Broken) -> (Reason, String) {
-        match broken {
-            Broken::Malformed(what) => (Reason::Malformed, format!("not Avro of its schema: {what}")),
-            Broken::TooDeep => (Reason::TooDeep, format!("the record is nested more than {MAX_DEPTH} deep")),
-        }
-    }
-}
-
-const TOO_SHORT: Broken = Broken::Malformed("it ends too early");
 
 /// The part of a record that has not been read.
 #[derive(Debug, Clone, Copy)]
@@ -57,19 +36,9 @@ impl<'a> Input<'a> {
 
     /// Reads an integer: seven bits a byte, the lowest first, the sign in the lowest.
     pub(super) fn long(&mut self) -> Result<i64, Broken> {
-        let mut value = 0_u64;
-        for (at, &byte) in self.rest.iter().take(10).enumerate() {
-            value |= u64::from(byte & 0x7f) << (7 * at);
-            if byte < 0x80 {
-                // The tenth byte has room for one bit.
-                if at == 9 && byte > 1 {
-                    break;
-                }
-                self.rest = &self.rest[at + 1..];
-                return Ok((value >> 1).cast_signed() ^ -(value & 1).cast_signed());
-            }
-        }
-        Err(if self.rest.len() < 10 { TOO_SHORT } else { Broken::Malformed("a number beyond 64 bits") })
+        let (value, rest) = varint(self.rest)?;
+        self.rest = rest;
+        Ok(zigzag(value))
     }
 
     /// Reads an integer of 32 bits.

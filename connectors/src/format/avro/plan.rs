@@ -2,9 +2,12 @@
 
 use freshet_model::{ColumnType, Reason};
 
-use super::super::columns::{Slot, Span};
-use super::super::layout::{Layout, Place, Target, Values};
-use super::input::{Broken, Input};
+use super::super::binary::Broken;
+use super::super::columns::Slot;
+use super::super::convert::json;
+use super::super::layout::{Layout, Target, Values};
+use super::super::want::Want;
+use super::input::Input;
 use super::scalar::Scalar;
 use super::schema::{Field, Node, Schema};
 use super::show::show;
@@ -35,25 +38,6 @@ enum Step {
     Record(Vec<Step>),
 }
 
-/// A slot that is to be filled from a value, or from inside of it.
-#[derive(Debug, Clone, Copy)]
-struct Want<'a> {
-    slot: usize,
-    /// The way from the value inwards.
-    path: &'a [String],
-    target: Target,
-    /// The column's name, for a person.
-    column: &'a str,
-}
-
-impl<'a> Want<'a> {
-    fn new(slot: usize, place: &'a Place, layout: &'a Layout) -> Want<'a> {
-        // Slots behind those of the columns are further names of them.
-        let column = layout.columns.get(slot).map_or(place.path[0].as_str(), |column| column.name.as_str());
-        Want { slot, path: &place.path, target: place.target, column }
-    }
-}
-
 impl Plan {
     /// Plans how records of a schema become the columns of a source.
     ///
@@ -61,18 +45,17 @@ impl Plan {
     /// Why none of its records ever can, for a person.
     pub(super) fn new(schema: Schema, layout: &Layout) -> Result<Plan, String> {
         let Node::Record(_) = schema.root else { return Err(format!("it is {}, not a record", schema.root.kind())) };
-        let wants: Vec<_> = layout.places.iter().enumerate().map(|(slot, place)| Want::new(slot, place, layout)).collect();
-        let root = plan(&schema, &schema.root, &wants)?;
+        let root = plan(&schema, &schema.root, &Want::all(layout))?;
         Ok(Plan { schema, root })
     }
 
     /// Reads a record into the slots.
-    pub(super) fn read(&self, record: &[u8], values: &mut Values) -> Result<(), (Reason, String)> {
+    pub(super) fn read(&self, record: &[u8], values: &mut Values) -> Result<(), Broken> {
         let mut input = Input::new(record);
         self.follow(&self.root, &mut input, values)?;
         match input.rest() {
             [] => Ok(()),
-            _ => Err(Broken::Malformed("it goes on behind its end").into()),
+            _ => Err(Broken::Malformed("it goes on behind its end")),
         }
     }
 
@@ -85,7 +68,7 @@ impl Plan {
             Step::Show(node, slot) => {
                 let mut text = Vec::new();
                 show(node, &self.schema, input, &mut text, 0)?;
-                values.slots[*slot] = shown(&String::from_utf8_lossy(&text), &mut values.texts);
+                values.slots[*slot] = json(&String::from_utf8_lossy(&text), &mut values.texts);
             }
             Step::Null(slot) => values.slots[*slot] = Slot::Null,
             Step::Misfit(node, slots, found) => {
@@ -100,16 +83,6 @@ impl Plan {
         }
         Ok(())
     }
-}
-
-/// Takes JSON text as the value of a column.
-fn shown(text: &str, texts: &mut String) -> Slot {
-    if text == "null" {
-        return Slot::Null;
-    }
-    let start = texts.len();
-    texts.push_str(text);
-    Slot::Unescaped(Span { start, len: text.len() })
 }
 
 /// Plans what becomes of a value, for all who want something of it.
@@ -134,7 +107,7 @@ fn plan(schema: &Schema, node: &Node, wants: &[Want<'_>]) -> Result<Step, String
                 .collect::<Result<_, _>>()
                 .map(Step::Record)
         }
-        (node, [want, ..]) => Err(refusal(node, want)),
+        (node, [want, ..]) => Err(want.refusal(node.kind(), "record")),
     }
 }
 
@@ -153,24 +126,8 @@ fn union(schema: &Schema, branches: &[Node], wants: &[Want<'_>]) -> Result<Step,
     Ok(Step::Union(branches.iter().zip(planned).map(step).collect()))
 }
 
-/// Finds who wants something of a field: those that name it, or else, if no field has that name, name what it was called before.
+/// Finds who wants something of a field, by its name or one that it had before.
 fn wants_of<'a>(field: &Field, fields: &[Field], wants: &[Want<'a>]) -> Vec<Want<'a>> {
-    let inside = |want: &Want<'a>| Want { path: &want.path[1..], ..*want };
-    let named = |name: &String| fields.iter().any(|field| field.name == *name);
-    let by_name: Vec<_> = wants.iter().filter(|want| want.path[0] == field.name).map(inside).collect();
-    if !by_name.is_empty() {
-        return by_name;
-    }
-    let by_alias = wants.iter().filter(|want| field.aliases.contains(&want.path[0]) && !named(&want.path[0]));
-    // Two former names of a field are two slots; the first of them is enough.
-    let first = by_alias.clone().map(|want| want.path[0].as_str()).next();
-    by_alias.filter(|want| Some(want.path[0].as_str()) == first).map(inside).collect()
-}
-
-fn refusal(node: &Node, want: &Want<'_>) -> String {
-    let Want { column, .. } = want;
-    match (want.path, want.target) {
-        ([], Target::Value(column_type)) => format!("column '{column}' is {column_type}, its field is {}", node.kind()),
-        _ => format!("column '{column}' lies in a record, which here is {}", node.kind()),
-    }
+    let is_alias = |name: &str| field.aliases.iter().any(|alias| alias == name);
+    Want::of(&field.name, is_alias, |name| fields.iter().any(|field| field.name == name), wants)
 }

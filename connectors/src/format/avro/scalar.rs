@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use freshet_model::{ColumnType, Reason};
 
+use super::super::binary::Broken;
 use super::super::columns::Slot;
-use super::super::{decimal, text, time};
-use super::input::{Broken, Input};
+use super::super::convert::{bytes, fitted, number, written};
+use super::super::{decimal, time};
+use super::input::Input;
 
 const DAY_MICROS: i64 = 86_400_000_000;
 
@@ -128,10 +130,7 @@ impl Scalar {
             Scalar::Float => Slot::Double(f32::from_le_bytes(input.array()?).into()),
             Scalar::Double => Slot::Double(f64::from_le_bytes(input.array()?)),
             Scalar::Text => written(input.text()?, column_type, texts),
-            Scalar::Bytes(size) => match std::str::from_utf8(size.read(input)?) {
-                Ok(text) => written(text, column_type, texts),
-                Err(_) => Slot::Misfit(Reason::WrongType, "bytes that are no text"),
-            },
+            Scalar::Bytes(size) => bytes(size.read(input)?, column_type, texts),
             Scalar::Enum(symbols) => written(&symbols[input.index(symbols.len())?], column_type, texts),
             Scalar::Decimal(size, scale) => rescaled(size.read(input)?, *scale, column_type),
             Scalar::Uuid(size) => written(&uuid(size.read(input)?)?, column_type, texts),
@@ -214,51 +213,12 @@ fn boolean(input: &mut Input<'_>) -> Result<bool, Broken> {
     }
 }
 
-/// Takes an integer as a column's value.
-fn number(value: i64, column_type: ColumnType) -> Slot {
-    match column_type {
-        ColumnType::Double => Slot::Double(value as f64),
-        ColumnType::Timestamp => {
-            time::from_integer(value).map_or(Slot::Misfit(Reason::WrongType, "a number too large for a time"), Slot::Timestamp)
-        }
-        ColumnType::Decimal(precision, scale) => fitted(value.into(), 0, precision, scale),
-        _ => Slot::BigInt(value),
-    }
-}
-
-/// Takes a text as a column's value: of times and decimals as JSON would hold it.
-fn written(value: &str, column_type: ColumnType, texts: &mut String) -> Slot {
-    match column_type {
-        ColumnType::Timestamp => {
-            time::parse(value).map_or(Slot::Misfit(Reason::WrongType, "a text that is no time"), Slot::Timestamp)
-        }
-        column_type => text::read(value, column_type, texts),
-    }
-}
-
 /// Reads a decimal's bytes, big end first, as the value of a column with digits of its own.
 fn rescaled(bytes: &[u8], scale: usize, column_type: ColumnType) -> Slot {
     let ColumnType::Decimal(precision, wanted) = column_type else { return Slot::Null };
     match (integer(bytes), i32::try_from(scale)) {
         (Some(value), Ok(scale)) => fitted(value, scale, precision, wanted),
         _ => Slot::Misfit(Reason::WrongType, "a number with more digits than a decimal has"),
-    }
-}
-
-/// Brings `value / 10^scale` to the scale of a column without rounding.
-fn fitted(value: i128, scale: i32, precision: u8, wanted: i8) -> Slot {
-    let misfit = |found| Slot::Misfit(Reason::WrongType, found);
-    let shift = i32::from(wanted) - scale;
-    let Some(power) = 10_i128.checked_pow(shift.unsigned_abs()) else {
-        return if value == 0 { Slot::Decimal(0) } else { misfit("a number with more digits than its column") };
-    };
-    if shift < 0 && value % power != 0 {
-        return misfit("a number with more digits after the point");
-    }
-    let value = if shift < 0 { Some(value / power) } else { value.checked_mul(power) };
-    match value {
-        Some(value) if value.unsigned_abs() < 10_u128.pow(precision.into()) => Slot::Decimal(value),
-        _ => misfit("a number with more digits before the point"),
     }
 }
 

@@ -7,6 +7,7 @@ use apache_avro::Schema as Parsed;
 use apache_avro::schema::{DecimalSchema, InnerDecimalSchema, Name, RecordSchema, UuidSchema};
 
 use super::scalar::{Scalar, Size, Unit};
+use crate::registry::Reference;
 
 /// A schema, its records kept apart because they may hold themselves.
 #[derive(Debug)]
@@ -58,9 +59,14 @@ impl Schema {
     ///
     /// # Errors
     /// What is wrong with it, for a person.
-    pub(super) fn parse(text: &str, references: &[String]) -> Result<Schema, String> {
+    pub(super) fn parse(text: &str, references: &[Reference]) -> Result<Schema, String> {
         let words = |error: apache_avro::Error| format!("no Avro schema: {error}");
-        let others: Vec<&str> = references.iter().map(String::as_str).collect();
+        let mut others: Vec<&str> = Vec::new();
+        for Reference { text, .. } in references {
+            if !others.contains(&text.as_str()) {
+                others.push(text);
+            }
+        }
         let (root, others) = match others.is_empty() {
             true => (Parsed::parse_str(text).map_err(words)?, Vec::new()),
             false => Parsed::parse_str_with_list(text, others).map_err(words)?,

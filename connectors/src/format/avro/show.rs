@@ -1,8 +1,9 @@
 //! A value as JSON text.
 
+use super::super::binary::Broken;
 use super::super::depth::MAX_DEPTH;
 use super::super::to_json::write_text;
-use super::input::{Broken, Input};
+use super::input::Input;
 use super::schema::{Node, Schema};
 
 /// Appends a value as JSON; a union is its branch's value, without the branch's name.

@@ -15,8 +15,8 @@ use arrow::datatypes::{Decimal128Type, Float64Type, Int64Type, TimestampMicrosec
 use freshet_model::{Column, ColumnType, TableSchema};
 use serde_json::{Value, json};
 
+use super::super::confluent::MAGIC;
 use super::super::to_json::{Rows, canonical};
-use super::confluent::MAGIC;
 
 /// The branches of each field's union, as they are written.
 const NULL: u8 = 0;
